@@ -1,0 +1,352 @@
+"""The engine: one trading desk in its own thread with its own loop, driven from a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from stratnb.errors import ConfigError, Refused, nearest
+from stratnb.events import Event, EventBus
+from stratnb.market_data.candles import Candles
+from stratnb.model import Market
+from stratnb.multi.controls import AsyncOperations, CacheControl, FeedControl
+from stratnb.multi.desk import Desk
+from stratnb.multi.jobs import Job, start_job
+from stratnb.multi.operations import OPERATIONS, Operations, load_files, open_replay
+from stratnb.multi.picture import EngineState
+from stratnb.multi.reading import Reading
+from stratnb.multi.records import State, StrategyRecord
+from stratnb.multi.settings import EngineSettings
+from stratnb.multi.switch import Policy, SwitchResult
+from stratnb.services.notify import Notifier
+from stratnb.view import EngineView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Engine", "EngineBoard", "get_engine", "paper_board"]
+
+VIEW_S = 0.1
+WAIT_S = 30.0
+
+_ENGINES: dict[str, Engine] = {}
+
+
+class Engine:
+    """Runs strategies beside each other on one paper account; nothing trades before `start` or `step`.
+
+    `candles` are replayed (one series a market, one timeframe); without any a seeded synthetic market is used. Further
+    keywords are the fields of `EngineSettings`, such as `mode`, `cash`, `limits`, `cache_capacity`. Every operation is
+    a plain call that waits, `await engine.aio.<op>(...)`, or `engine.submit("<op>", ...)` which returns a `Job`.
+
+    >>> with Engine(cash=1_000) as engine:
+    ...     engine.list()
+    ()
+    """
+
+    def __init__(
+        self,
+        name: str = "main",
+        *,
+        candles: Candles | Iterable[Candles] | None = None,
+        markets: Mapping[str, Market] | Iterable[Market] = (),
+        speed: float | None = None,
+        notifier: Notifier | None = None,
+        label: str = "",
+        **settings: Any,
+    ) -> None:
+        self.name = name
+        self._operations = Operations(
+            EngineSettings(**settings), open_replay(candles, speed=speed, label=label), markets, notifier=notifier
+        )
+        self.aio = AsyncOperations(self.submit)
+        self.feed = FeedControl(self._operations, self._call)
+        self.cache = CacheControl(self._call)
+        self.board = EngineBoard(self)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._viewer: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._view = self._picture()
+
+    @classmethod
+    def single(cls, document: str | Path | Mapping[str, Any], candles: Candles, **options: Any) -> Engine:
+        """Return an engine with one active strategy on one market; the same path as with many."""
+        names = ("symbol", "overrides", "label")
+        engine = cls(options.pop("name", f"single-{candles.symbol}"), candles=candles, **_without(options, names))
+        try:
+            added = {name: options[name] for name in names if name in options}
+            engine.activate(engine.add(document, **added))
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def __repr__(self) -> str:
+        """Return name, state, mode and number of strategies."""
+        view = self._view
+        return f"<Engine {self.name!r} {self.state}, paper, {view.mode}, {len(view.strategies)} strategies>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Show the live panel in a notebook; showing it starts nothing."""
+        try:
+            ui = import_module("stratnb.ui")
+        except ImportError:
+            return {"text/plain": repr(self)}
+        return ui.engine_panel(self)._repr_mimebundle_(include=include, exclude=exclude)
+
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the engine."""
+        self.close()
+
+    @property
+    def state(self) -> EngineState:
+        """Return stopped (not started, or closed), running or paused."""
+        return "stopped" if self._closed else self._operations.state
+
+    @property
+    def closed(self) -> bool:
+        """Return whether `close` was called."""
+        return self._closed
+
+    @property
+    def settings(self) -> EngineSettings:
+        """Return the settings, which do not change."""
+        return self._operations.settings
+
+    @property
+    def desk(self) -> Desk:
+        """Return the desk itself; only the engine's loop may change it."""
+        return self._operations.desk
+
+    @property
+    def events(self) -> EventBus:
+        """Return the event bus: `subscribe`, `since`, `stats`; usable from any thread."""
+        return self._operations.desk.bus
+
+    def view(self) -> EngineView:
+        """Return the newest picture; it is renewed ten times a second."""
+        return self._view
+
+    def submit(self, op: str, /, *args: Any, **kwargs: Any) -> Job:
+        """Queue an operation on the engine's loop and return its job."""
+        if op not in OPERATIONS:
+            close = nearest(op, OPERATIONS)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"operations: {', '.join(OPERATIONS)}"
+            raise ConfigError("unknown_operation", f"operation {op!r} is not known", value=op, hint=hint)
+        if self._closed:
+            raise Refused("engine_closed", f"engine {self.name!r} is closed", hint="make a new one")
+        loop = self._run()
+        work: Coroutine[Any, Any, Any] = getattr(self._operations, op)(*args, **kwargs)
+        return start_job(op, work, loop)
+
+    def _call(self, op: str, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is self._thread:
+            raise Refused("engine_thread", f"{op} was called on the engine's own thread", hint="use submit() there")
+        return self.submit(op, *args, **kwargs).result(WAIT_S)
+
+    def add(
+        self,
+        document: str | Path | Mapping[str, Any],
+        symbol: str | None = None,
+        *,
+        label: str = "main",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Load a strategy as dormant and return its id; it trades once it is active."""
+        return str(self._call("add", document, symbol, label=label, overrides=overrides))
+
+    def remove(self, strategy_id: str, *, policy: Policy = "refuse") -> None:
+        """Unload a strategy; policy "close" closes an open position first, "refuse" refuses then."""
+        self._call("remove", strategy_id, policy=policy)
+
+    def switch(
+        self,
+        to_id: str,
+        *,
+        policy: Policy = "keep",
+        from_id: str | None = None,
+        timeout_s: float = 5.0,
+        dry_run: bool = False,
+    ) -> SwitchResult:
+        """Make another strategy the active one; see `SwitchResult` for how it ended."""
+        result = self._call("switch", to_id, policy=policy, from_id=from_id, timeout_s=timeout_s, dry_run=dry_run)
+        assert isinstance(result, SwitchResult)
+        return result
+
+    def activate(self, strategy_id: str) -> SwitchResult:
+        """Make a strategy active beside others (parallel), or the only one (exclusive); raise when that fails."""
+        result = self._call("activate", strategy_id)
+        assert isinstance(result, SwitchResult)
+        return result
+
+    def deactivate(self, strategy_id: str, *, policy: Policy = "keep") -> State:
+        """Take a strategy out of the active ones; return managing (it holds a position) or dormant."""
+        state: State = self._call("deactivate", strategy_id, policy=policy)
+        return state
+
+    def start(self) -> None:
+        """Let the feed run at its speed."""
+        self._call("start")
+
+    def pause(self, strategy_id: str | None = None) -> None:
+        """Pause one strategy's entries, or the feed."""
+        self._call("pause", strategy_id)
+
+    def resume(self, strategy_id: str | None = None) -> None:
+        """Let one strategy, or the feed, go on."""
+        self._call("resume", strategy_id)
+
+    def step(self, n: int = 1) -> int:
+        """Process up to n instants as fast as possible and return how many there were."""
+        if threading.current_thread() is self._thread:
+            raise Refused("engine_thread", "step was called on the engine's own thread", hint="use submit() there")
+        return int(self.submit("step", n).result(None))
+
+    def stop(self, *, flatten: bool = False) -> None:
+        """Stop the feed and drop working entries; with `flatten` positions are closed at the newest price."""
+        self._call("stop", flatten=flatten)
+
+    def kill(self, author: str = "notebook", *, flatten: bool = True) -> dict[str, int]:
+        """Halt the account until released, cancel entries and close all positions; works twice."""
+        result: dict[str, int] = self._call("kill", author, flatten=flatten)
+        return result
+
+    def release(self, author: str, reason: str) -> None:
+        """Set a halted account back to ACTIVE."""
+        self._call("release", author, reason)
+
+    def close_position(self, strategy_id: str) -> bool:
+        """Close a strategy's position at the newest price; return whether there was one."""
+        return bool(self._call("close_position", strategy_id))
+
+    def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
+        """Return the loaded strategies in registration order."""
+        found: tuple[StrategyRecord, ...] = self._call("list", state)
+        return found
+
+    def stats(self, strategy_id: str | None = None) -> dict[str, Any]:
+        """Return the figures of one strategy, or of the system with `strategies` by id."""
+        found: dict[str, Any] = self._call("stats", strategy_id)
+        return found
+
+    def stats_frame(self) -> pd.DataFrame:
+        """Return one row of figures per strategy."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.stats()["strategies"], orient="index")
+
+    def open_feed(self, candles: Candles | Iterable[Candles] | Sequence[str | Path]) -> None:
+        """Replay other candles (series or files) with a fresh account; refused while strategies are loaded."""
+        self._call("open_feed", candles)
+
+    def close(self) -> None:
+        """End the engine: snapshots, tasks, thread; closing twice is harmless. Later calls are refused."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if _ENGINES.get(self.name) is self:
+            del _ENGINES[self.name]
+        if self._loop is not None and self._thread is not None:
+            start_job("close", self._shut(), self._loop).result(WAIT_S)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(WAIT_S)
+        self._view = self._picture()
+
+    async def _shut(self) -> None:
+        if self._viewer is not None:
+            self._viewer.cancel()
+        await self._operations.close()
+
+    def _run(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, starting its thread on first use."""
+        with self._lock:
+            if self._loop is None:
+                loop, ready = asyncio.new_event_loop(), threading.Event()
+                self._thread = threading.Thread(
+                    target=_serve, args=(loop, ready), name=f"stratnb-{self.name}", daemon=True
+                )
+                self._thread.start()
+                ready.wait()
+                self._loop = loop
+                start_job("open", self._open(), loop).result(WAIT_S)
+            return self._loop
+
+    async def _open(self) -> None:
+        self._operations.open()
+        self._viewer = asyncio.get_running_loop().create_task(_renew(weakref.ref(self)))
+
+    def _picture(self) -> EngineView:
+        return self._operations.picture(self.name, self.state)
+
+
+class EngineBoard(Reading):
+    """The board of an engine in this kernel: its pictures, its history, its operations."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(lambda: engine._operations.reader)
+        self._engine = engine
+
+    def view(self) -> EngineView:
+        """Return the newest picture."""
+        return self._engine.view()
+
+    def events_since(self, seq: int, limit: int = 1000) -> Sequence[Event]:
+        """Return buffered events with a larger sequence number, oldest first."""
+        return self._engine.events.since(seq, limit)
+
+    def submit(self, op: str, /, **arguments: Any) -> Job:
+        """Queue an operation and return its job."""
+        return self._engine.submit(op, **arguments)
+
+
+def get_engine(name: str = "main", **options: Any) -> Engine:
+    """Return the kernel's engine of that name, made on the first call; so a cell can be run again.
+
+    The options are those of `Engine` and count on the first call only.
+    """
+    engine = _ENGINES.get(name)
+    if engine is None or engine.closed:
+        engine = _ENGINES[name] = Engine(name, **options)
+    return engine
+
+
+def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "dashboard") -> EngineBoard:
+    """Start a private parallel paper engine on candle files, or on the synthetic market, and return its board."""
+    candles = load_files(paths) if paths else None
+    engine = get_engine(name, candles=candles, speed=speed, mode="parallel")
+    engine.start()
+    return engine.board
+
+
+def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
+    """Run an engine's loop until it is stopped."""
+    asyncio.set_event_loop(loop)
+    loop.call_soon(ready.set)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+async def _renew(reference: weakref.ref[Engine]) -> None:
+    """Renew the picture ten times a second for as long as the engine is referenced."""
+    while (engine := reference()) is not None:
+        engine._view = engine._picture()
+        del engine
+        await asyncio.sleep(VIEW_S)
+
+
+def _without(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}

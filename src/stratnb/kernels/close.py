@@ -1,0 +1,255 @@
+"""What happens when a candle closes: the blocks step, the strategy decides, sizes, checks and places its order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import types
+
+from stratnb.kernels.decide import aggregate, judge
+from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
+from stratnb.kernels.jit import F8, F8X2, I8, entry, helper
+from stratnb.kernels.layout import (
+    A_FREE,
+    B_EQUITY,
+    B_ENTRIES,
+    B_HELD,
+    B_ORDER,
+    B_ORDER_MS,
+    B_QUANTITY,
+    B_DENIALS,
+    C_TIME,
+    D_ACTION,
+    D_CLOSE,
+    D_EQUITY,
+    D_FLAGS,
+    D_FREE,
+    D_NOTIONAL,
+    D_POSITION,
+    D_QUANTITY,
+    D_REASON,
+    D_STOP,
+    D_TIME,
+    ENTER,
+    ENTRIES_MANAGING,
+    ENTRIES_OFF,
+    ENTRIES_PAUSED,
+    FLAG_CATCHUP,
+    H_ANALYZER_LIST,
+    H_ANALYZERS,
+    H_BASE_MS,
+    H_COUNTERS,
+    H_FILTER_LIST,
+    H_FILTERS,
+    H_NODES,
+    H_SEGMENTS,
+    H_TIMEFRAMES,
+    HOLD,
+    MAX_FILLS,
+    N_OUT,
+    ORDER_NONE,
+    PRIMARY,
+    R_CLOSE,
+    R_COST,
+    R_EQUITY,
+    R_FEES,
+    R_FREE,
+    R_PRICE,
+    R_STOP_PRICE,
+    R_DIRECTION,
+    R_TIME,
+    S_CAP,
+    S_LEVERAGE,
+    S_LOT,
+    S_MIN_CANDLES,
+    S_SLIPPAGE,
+    S_TAKER,
+    SEG_EXITS,
+    SEG_FILTERS,
+    SEG_SIZING,
+    SKIP,
+    W_CANDLE,
+    W_DECISION,
+    W_NODE,
+    WAIT,
+    WARMING,
+    Z_CONFLICT,
+    Z_ENTER,
+    Z_HALTED,
+    Z_IN_POSITION,
+    Z_MANAGING,
+    Z_PAUSED,
+    Z_PENDING,
+    Z_SIZE_ZERO,
+    Z_TIE,
+    Z_WARMING,
+    Z_NO_SIGNALS,
+)
+from stratnb.kernels.levels import arm, first_stop, move_levels, show_position
+from stratnb.kernels.risk import check_entry, settle, sum_account
+from stratnb.kernels.trade import apply_fill, fill_open, fill_touch, place_entry, place_exit, round_down
+
+__all__ = ["close_candle"]
+
+WHOLE = types.int64
+Row = np.ndarray
+
+
+@helper
+def room(params: Row, account: Row, equity: float) -> float:
+    """Return the largest notional: cap x equity x leverage, and what the free balance carries with its fee."""
+    carried = account[A_FREE] * 0.98 / (1.0 / params[S_LEVERAGE] + params[S_TAKER])
+    return min(params[S_CAP] * equity * params[S_LEVERAGE], carried)
+
+
+@helper
+def enter(code: Row, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
+    """Size, round and check an entry, place its order when nothing objects; return the reason code."""
+    book, sign, price = books[slot], memory[R_DIRECTION], memory[R_CLOSE]
+    stop, _ = first_stop(code, params, memory, sign, price)
+    memory[R_STOP_PRICE] = stop
+    memory[R_PRICE] = price
+    memory[R_EQUITY] = book[B_EQUITY]
+    memory[R_FREE] = account[A_FREE]
+    memory[R_COST] = 2.0 * (params[S_TAKER] + params[S_SLIPPAGE])
+    step_segment(code, params, memory, SEG_SIZING)
+    wanted = memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]]
+    notional = min(wanted, room(params, account, book[B_EQUITY])) if wanted > 0.0 else 0.0
+    quantity = round_down(notional / price, params[S_LOT]) if notional > 0.0 else 0.0
+    decision[D_STOP] = stop
+    decision[D_NOTIONAL] = notional
+    decision[D_QUANTITY] = quantity
+    if notional <= 0.0:
+        return Z_SIZE_ZERO
+    reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
+    if reason == Z_ENTER:
+        cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
+        place_entry(book, sign, quantity, cost)
+    return reason
+
+
+@helper
+def may_enter(book: Row) -> float:
+    """Return Z_ENTER, or why the strategy takes no entry whatever its signal."""
+    if book[B_QUANTITY] != 0.0:
+        return Z_IN_POSITION
+    if book[B_ORDER] != ORDER_NONE:
+        return Z_PENDING
+    if book[B_ENTRIES] == ENTRIES_MANAGING:
+        return Z_MANAGING
+    if book[B_ENTRIES] == ENTRIES_PAUSED:
+        return Z_PAUSED
+    return Z_ENTER
+
+
+@helper
+def action_of(reason: float, held: bool) -> float:
+    """Return the action that a reason code stands for."""
+    if reason == Z_ENTER:
+        return ENTER
+    if reason == Z_WARMING:
+        return WARMING
+    if held:
+        return HOLD
+    return WAIT if reason == Z_CONFLICT or reason == Z_TIE else SKIP
+
+
+@helper
+def write_blocks(code: Row, memory: Row, decision: Row) -> None:
+    """Copy the outputs of analyzers and filters behind the decision's head."""
+    at = W_DECISION
+    for a in range(code[H_ANALYZERS]):
+        for j in range(3):
+            decision[at + j] = memory[code[code[H_ANALYZER_LIST] + a] + j]
+        at += 3
+    for f in range(code[H_FILTERS]):
+        for j in range(5):
+            decision[at + j] = memory[code[code[H_FILTER_LIST] + 2 * f] + j]
+        at += 5
+
+
+@helper
+def decide(code: Row, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> None:
+    """Decide at a primary close: aggregate, filter, move the levels, then enter if nothing objects."""
+    book = books[slot]
+    for j in range(decision.size):
+        decision[j] = np.nan
+    show_position(memory, book, memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
+    memory[R_PRICE] = memory[R_CLOSE]
+    memory[R_FEES] = 2.0 * params[S_TAKER]
+    signal = aggregate(code, params, memory)
+    step_segment(code, params, memory, SEG_FILTERS)
+    reason = judge(code, params, memory, signal, decision)
+    held = book[B_QUANTITY] != 0.0
+    seen = memory[code[H_COUNTERS] - 1]
+    if seen < params[S_MIN_CANDLES]:
+        reason = Z_WARMING
+    if held:
+        book[B_HELD] += 1.0
+        show_position(memory, book, memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
+        move_levels(code, params, memory, book)
+    catchup = book[B_ENTRIES] == ENTRIES_OFF
+    if reason == Z_ENTER and not catchup:
+        reason = may_enter(book)
+        if reason == Z_ENTER:
+            reason = enter(code, params, memory, books, slot, account, decision)
+            book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
+            book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
+    decision[D_TIME] = memory[R_TIME]
+    decision[D_REASON] = reason
+    decision[D_ACTION] = action_of(reason, held)
+    decision[D_CLOSE] = memory[R_CLOSE]
+    decision[D_EQUITY] = book[B_EQUITY]
+    decision[D_POSITION] = book[B_QUANTITY]
+    decision[D_FLAGS] = FLAG_CATCHUP if catchup else 0.0
+    write_blocks(code, memory, decision)
+
+
+@helper
+def copy_candle(candle: Row, to: Row) -> None:
+    """Copy a candle row."""
+    for j in range(W_CANDLE):
+        to[j] = candle[j]
+
+
+@helper
+def close_roles(code: Row, params: Row, memory: Row, candle: Row, late: bool) -> bool:
+    """Close the timeframes that end now (or ended before a late candle); return whether the primary closed."""
+    first = memory[code[H_COUNTERS] - 2] == 0.0
+    group = np.empty(W_CANDLE)
+    primary = False
+    for role in range(PRIMARY + 1):
+        length = code[H_TIMEFRAMES + role]
+        if length == 0:
+            continue
+        closed = False
+        if length == code[H_BASE_MS]:
+            closed = not late
+            copy_candle(candle, group)
+        elif late:
+            closed = group_is_late(code, memory, role, candle[C_TIME]) and close_group(code, memory, role, group)
+        elif grow_group(code, memory, role, candle, first):
+            closed = close_group(code, memory, role, group)
+        if closed:
+            load_candle(code, memory, role, group)
+            step_segment(code, params, memory, role)
+            primary = role == PRIMARY
+    if not late:
+        memory[code[H_COUNTERS] - 2] += 1.0
+    if primary:
+        memory[code[H_COUNTERS] - 1] += 1.0
+    return primary
+
+
+@entry(types.boolean(I8, F8, F8, F8X2, WHOLE, F8, F8, types.boolean, F8))
+def close_candle(code, params, memory, books, slot, account, candle, late, decision):  # type: ignore[no-untyped-def]
+    """Step one strategy with a closed base candle; True when its primary closed (the decision row is then filled).
+
+    With `late` only the timeframes that ended in a gap before this candle are closed.
+    """
+    closed = close_roles(code, params, memory, candle, late)
+    if closed:
+        decide(code, params, memory, books, slot, account, decision)
+        sum_account(books, account)
+    return closed

@@ -1,0 +1,164 @@
+"""The driver of a plan: builds higher timeframes and steps the blocks, any composition with one compiled code.
+
+A plan is an integer table `code` (header, one record a node, lists of input columns), its numeric `params`, and its
+`memory` (the row of columns, the candle counters, scratch, timeframe groups and the blocks' own state).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from stratnb.kernels.jit import call_step, helper
+from stratnb.kernels.layout import (
+    C_CLOSE,
+    C_HIGH,
+    C_LOW,
+    C_OPEN,
+    C_TIME,
+    C_VOLUME,
+    FILL_ZERO,
+    G_C,
+    G_CANDLES,
+    G_H,
+    G_L,
+    G_O,
+    G_OPEN_MS,
+    G_STATE,
+    G_V,
+    GROUP_NONE,
+    GROUP_OPEN,
+    GROUP_WITHHELD,
+    H_BASE_MS,
+    H_COUNTERS,
+    H_GROUPS,
+    H_NODES,
+    H_ROLE_COLUMNS,
+    H_SEGMENTS,
+    H_TIMEFRAMES,
+    H_X,
+    N_ADDRESS,
+    N_FILL,
+    N_INPUTS,
+    N_LIST,
+    N_OUT,
+    N_OUTS,
+    N_P,
+    N_PS,
+    N_REQUIRED,
+    N_STATE,
+    N_STATES,
+    PRIMARY,
+    R_MINUTE,
+    R_TIME,
+    W_CANDLE,
+    W_GROUP,
+    W_NODE,
+    WEEK_MINUTES,
+)
+
+__all__ = ["close_group", "grow_group", "group_is_late", "load_candle", "step_node", "step_segment"]
+
+Row = np.ndarray
+
+
+@helper
+def step_node(code: Row, params: Row, memory: Row, k: int) -> bool:
+    """Step node k on the present row; return whether its required inputs were finite."""
+    node = code[H_NODES] + k * W_NODE
+    out, outs = code[node + N_OUT], code[node + N_OUTS]
+    blank = 0.0 if code[node + N_FILL] == FILL_ZERO else np.nan
+    for j in range(outs):
+        memory[out + j] = blank
+    x, ready = code[H_X], True
+    for j in range(code[node + N_INPUTS]):
+        value = memory[code[code[node + N_LIST] + j]]
+        memory[x + j] = value
+        if j < code[node + N_REQUIRED] and not math.isfinite(value):
+            ready = False
+    if ready:
+        counter = code[H_COUNTERS] + k
+        i = int(memory[counter])
+        memory[counter] = i + 1.0
+        call_step(
+            code[node + N_ADDRESS],
+            i,
+            memory,
+            code[node + N_STATE],
+            code[node + N_STATES],
+            x,
+            code[node + N_INPUTS],
+            out,
+            outs,
+            params,
+            code[node + N_P],
+            code[node + N_PS],
+        )
+    return ready
+
+
+@helper
+def step_segment(code: Row, params: Row, memory: Row, segment: int) -> None:
+    """Step all nodes of a segment in order."""
+    for k in range(code[H_SEGMENTS + 2 * segment], code[H_SEGMENTS + 2 * segment + 1]):
+        step_node(code, params, memory, k)
+
+
+@helper
+def load_candle(code: Row, memory: Row, role: int, candle: Row) -> None:
+    """Write a closed candle of a role into its columns of the row."""
+    start = code[H_ROLE_COLUMNS + role]
+    for j in range(W_CANDLE):
+        memory[start + j] = candle[j]
+    if role == PRIMARY:
+        close_ms = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
+        memory[R_MINUTE] = (math.floor(close_ms / 60_000.0) - 4 * 1440.0) % WEEK_MINUTES
+
+
+@helper
+def group_is_late(code: Row, memory: Row, role: int, open_ms: float) -> bool:
+    """Tell whether an open group of the role ended before a candle that opens at `open_ms`."""
+    group = code[H_GROUPS] + role * W_GROUP
+    late = open_ms >= memory[group + G_OPEN_MS] + code[H_TIMEFRAMES + role]
+    return late and memory[group + G_STATE] != GROUP_NONE
+
+
+@helper
+def grow_group(code: Row, memory: Row, role: int, candle: Row, first: bool) -> bool:
+    """Add a base candle to the role's group; return whether the group is complete now.
+
+    The group in which the data starts is withheld unless the data starts with it.
+    """
+    group, length = code[H_GROUPS] + role * W_GROUP, code[H_TIMEFRAMES + role]
+    start = math.floor(candle[C_TIME] / length) * length
+    if memory[group + G_STATE] == GROUP_NONE:
+        memory[group + G_STATE] = GROUP_WITHHELD if first and candle[C_TIME] != start else GROUP_OPEN
+        memory[group + G_OPEN_MS] = start
+        memory[group + G_O] = candle[C_OPEN]
+        memory[group + G_H] = candle[C_HIGH]
+        memory[group + G_L] = candle[C_LOW]
+        memory[group + G_V] = candle[C_VOLUME]
+        memory[group + G_CANDLES] = 1.0
+    else:
+        memory[group + G_H] = max(memory[group + G_H], candle[C_HIGH])
+        memory[group + G_L] = min(memory[group + G_L], candle[C_LOW])
+        memory[group + G_V] += candle[C_VOLUME]
+        memory[group + G_CANDLES] += 1.0
+    memory[group + G_C] = candle[C_CLOSE]
+    return candle[C_TIME] + code[H_BASE_MS] >= start + length
+
+
+@helper
+def close_group(code: Row, memory: Row, role: int, candle: Row) -> bool:
+    """End the role's group and write its candle; return False when it is withheld."""
+    group = code[H_GROUPS] + role * W_GROUP
+    whole = memory[group + G_STATE] == GROUP_OPEN
+    candle[C_OPEN] = memory[group + G_O]
+    candle[C_HIGH] = memory[group + G_H]
+    candle[C_LOW] = memory[group + G_L]
+    candle[C_CLOSE] = memory[group + G_C]
+    candle[C_VOLUME] = memory[group + G_V]
+    candle[C_TIME] = memory[group + G_OPEN_MS]
+    memory[group + G_STATE] = GROUP_NONE
+    return whole

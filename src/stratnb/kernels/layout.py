@@ -1,0 +1,115 @@
+"""Where each number lies in the flat rows that kernels work on.
+
+Every row is float64 except `code`, the integer table of a plan. Constants are plain integers so that compiled code
+folds them. Prefixes: C_ candle, R_ plan row, H_ header of `code`, N_ node of `code`, S_ settings of a plan,
+G_ timeframe group, B_ book of one strategy, A_ account, F_ fill, D_ decision, W_ width.
+"""
+
+from __future__ import annotations
+
+# One candle.
+(C_OPEN, C_HIGH, C_LOW, C_CLOSE, C_VOLUME, C_TIME) = range(6)
+W_CANDLE = 6
+
+# The head of a plan's row; outputs of the blocks follow.
+(R_OPEN, R_HIGH, R_LOW, R_CLOSE, R_VOLUME, R_TIME, R_MINUTE) = range(7)
+(R_DIRECTION, R_CONFIDENCE, R_SCORE, R_LONG, R_SHORT, R_PRICE, R_STOP_PRICE) = range(7, 14)
+(R_EQUITY, R_FREE, R_COST, R_FEES) = range(14, 18)
+(R_SIDE, R_QUANTITY, R_ENTRY, R_FIRST_STOP, R_STOP, R_PEAK, R_TROUGH, R_DONE) = range(18, 26)
+(R_RETURN, R_HELD, R_MINUTES, R_FRESH) = range(26, 30)
+W_HEAD = 30
+HEAD_COLUMNS = (
+    *("open", "high", "low", "close", "volume", "open_time_ms", "minute_of_week"),
+    *("signal.direction", "signal.confidence", "signal.score", "signal.long", "signal.short", "signal.price", "stop.price"),
+    *("account.equity", "account.free", "cost.round_trip", "cost.fees"),
+    *("position.side", "position.quantity", "position.entry_price", "position.initial_stop", "position.stop"),
+    *("position.peak", "position.trough", "position.targets_done", "position.return", "position.candles"),
+    *("position.minutes", "position.fresh"),
+)
+
+# The integer header of a plan: segments of nodes first, as (start, end) pairs.
+ROLES = ("context", "trend2", "trend", "primary")
+PRIMARY = 3
+(SEG_FILTERS, SEG_SIZING, SEG_EXITS) = range(4, 7)
+H_SEGMENTS = 0
+(H_NODES, H_LISTS, H_ROW, H_COUNTERS, H_X, H_GROUPS, H_TIMEFRAMES) = range(14, 21)
+H_BASE_MS = 24
+(H_ANALYZERS, H_ANALYZER_LIST, H_FILTERS, H_FILTER_LIST, H_ROLE_COLUMNS) = range(26, 31)
+W_HEADER = 36
+
+# One node: a block in place.
+(N_ADDRESS, N_INPUTS, N_REQUIRED, N_LIST, N_OUT, N_OUTS, N_STATE, N_STATES, N_P, N_PS, N_FILL, N_TARGETS) = range(12)
+W_NODE = 12
+FILL_NAN, FILL_ZERO = 0, 1
+
+# Settings of a plan, at the start of its parameters; weights of the analyzers and the blocks' own follow.
+(S_MODE, S_MIN_CONFIDENCE, S_SIGNAL_MIN, S_MAX_CONFLICT, S_MIN_SCORE, S_OPPOSITION, S_MIN_AGREEING) = range(7)
+(S_CONFLICT_FACTOR, S_MIN_CANDLES, S_LONG, S_SHORT, S_CAP, S_LEVERAGE, S_TAKER, S_MAKER, S_SLIPPAGE) = range(7, 16)
+(S_TICK, S_LOT, S_MIN_QUANTITY, S_MIN_NOTIONAL, S_LINEAR, S_MAX_EXPOSURE, S_WEIGHTS) = range(16, 23)
+W_SETTINGS = 23
+MODE_VOTE, MODE_WEIGHTED, MODE_COVERAGE = 0, 1, 2
+
+# A higher timeframe while it is being built, in the plan's memory.
+(G_OPEN_MS, G_STATE, G_O, G_H, G_L, G_C, G_V, G_CANDLES) = range(8)
+W_GROUP = 8
+GROUP_NONE, GROUP_OPEN, GROUP_WITHHELD = 0, 1, 2
+
+# The book of one strategy: identity, ledger, position, levels, order, risk.
+(B_USED, B_MARKET, B_CAPITAL, B_LEVERAGE, B_LINEAR, B_MAX_EXPOSURE, B_ENTRIES, B_BASE_MS) = range(8)
+(B_REALIZED, B_COSTS, B_MARK, B_EQUITY, B_EQUITY_LOW, B_PEAK_EQUITY, B_DRAWDOWN) = range(8, 15)
+(B_QUANTITY, B_AVERAGE, B_OPENED_MS, B_ORIGINAL, B_PEAK, B_TROUGH, B_HELD) = range(15, 22)
+(B_TRADE_NO, B_TRADE_REALIZED, B_TRADE_COSTS, B_TRADES, B_WINS, B_GAINS, B_LOSSES) = range(22, 29)
+(B_STOP, B_STOP_REASON, B_FIRST_STOP, B_TARGETS, B_DONE) = range(29, 34)
+B_LEVELS = 34
+MAX_TARGETS = 8
+W_LEVEL = 3
+(B_ORDER, B_ORDER_SIGN, B_ORDER_QUANTITY, B_ORDER_REASON, B_ORDER_MS, B_RESERVED) = range(58, 64)
+(B_STATE, B_STATE_REASON, B_UNTIL, B_DAY, B_DAY_START, B_MAX_DAILY_LOSS, B_DENIALS, B_AMBIGUOUS) = range(64, 72)
+B_WHOLE = 72
+W_BOOK = 73
+ORDER_NONE, ORDER_ENTRY, ORDER_EXIT = 0.0, 1.0, 2.0
+ENTRIES_OFF, ENTRIES_ON, ENTRIES_MANAGING, ENTRIES_PAUSED = 0.0, 1.0, 2.0, 3.0
+
+# The account.
+(A_START, A_EQUITY, A_EQUITY_LOW, A_FREE, A_GROSS, A_NET, A_OPEN, A_STATE, A_STATE_REASON, A_UNTIL) = range(10)
+(A_DAY, A_DAY_START, A_PEAK, A_DRAWDOWN, A_RESERVED) = range(10, 15)
+(A_MAX_OPEN, A_MAX_PER_MARKET, A_MARKET_NET, A_MARKET_GROSS, A_GROSS_SPOT, A_GROSS_LINEAR) = range(15, 21)
+(A_MAX_DAILY_LOSS, A_FLATTEN, A_REQUIRE_STOP) = range(21, 24)
+W_ACCOUNT = 24
+ACTIVE, REDUCING, HALTED = 0.0, 1.0, 2.0
+
+# One fill.
+(F_SIGN, F_QUANTITY, F_PRICE, F_FEE, F_TIME, F_REASON, F_REALIZED, F_AFTER, F_TRADE, F_AVERAGE) = range(10)
+W_FILL = 10
+MAX_FILLS = 12
+
+# Reasons of fills; targets and exit blocks are numbered.
+(REASON_ENTRY, REASON_MANUAL, REASON_KILL, REASON_RISK, REASON_SWITCH) = range(5)
+REASON_TARGET = 10
+REASON_EXIT = 100
+
+# One decision: the head, then three columns an analyzer and five a filter.
+(D_TIME, D_ACTION, D_REASON, D_DIRECTION, D_SCORE, D_CONFIDENCE, D_SCORE_NEED, D_CONFIDENCE_NEED) = range(8)
+(D_LONG, D_SHORT, D_CLOSE, D_STOP, D_NOTIONAL, D_QUANTITY, D_FLAGS, D_EQUITY) = range(8, 16)
+(D_OPEN, D_STRATEGY_EXPOSURE, D_MARKET_NET, D_MARKET_GROSS, D_GROSS, D_FREE, D_POSITION) = range(16, 23)
+W_DECISION = 23
+WARMING, SKIP, WAIT, ENTER, HOLD = 0.0, 1.0, 2.0, 3.0, 4.0
+FLAG_CATCHUP, FLAG_GAP = 1.0, 2.0
+ACTIONS = ("WARMING", "SKIP", "WAIT", "ENTER", "HOLD")
+
+# Why a decision ended as it did; filters follow from Z_FILTER on, in evaluation order.
+DECISION_REASONS = (
+    *("enter", "warming_up", "no_signals", "conflict", "tie", "score_vote_split", "low_score", "too_few"),
+    *("low_confidence", "direction_not_allowed", "in_position", "order_pending", "managing", "paused", "halted"),
+    *("no_stop", "size_zero", "below_minimum", "insufficient_funds", "max_open_positions", "exposure_strategy"),
+    *("exposure_market", "exposure_account", "daily_loss", "kill_switch", "reducing"),
+)
+(Z_ENTER, Z_WARMING, Z_NO_SIGNALS, Z_CONFLICT, Z_TIE, Z_VOTE_SPLIT, Z_LOW_SCORE, Z_TOO_FEW) = range(8)
+(Z_LOW_CONFIDENCE, Z_DIRECTION, Z_IN_POSITION, Z_PENDING, Z_MANAGING, Z_PAUSED, Z_HALTED) = range(8, 15)
+(Z_NO_STOP, Z_SIZE_ZERO, Z_BELOW_MINIMUM, Z_FUNDS, Z_MAX_OPEN, Z_STRATEGY) = range(15, 21)
+(Z_MARKET, Z_ACCOUNT, Z_DAILY_LOSS, Z_KILL, Z_REDUCING) = range(21, 26)
+DENIALS = range(Z_HALTED, Z_REDUCING + 1)
+Z_FILTER = 40
+
+DAY_MS = 86_400_000.0
+WEEK_MINUTES = 10_080.0

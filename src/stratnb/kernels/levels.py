@@ -1,0 +1,163 @@
+"""Stops and targets: exit blocks write the level row of a position when it is armed and at each primary close."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from stratnb.kernels.drive import step_node
+from stratnb.kernels.jit import helper
+from stratnb.kernels.layout import (
+    B_AVERAGE,
+    B_DONE,
+    B_FIRST_STOP,
+    B_HELD,
+    B_LEVELS,
+    B_OPENED_MS,
+    B_ORIGINAL,
+    B_PEAK,
+    B_QUANTITY,
+    B_STOP,
+    B_STOP_REASON,
+    B_TARGETS,
+    B_TROUGH,
+    B_WHOLE,
+    H_COUNTERS,
+    H_NODES,
+    H_SEGMENTS,
+    N_OUT,
+    N_STATE,
+    N_STATES,
+    N_TARGETS,
+    R_CLOSE,
+    R_DONE,
+    R_ENTRY,
+    R_FIRST_STOP,
+    R_FRESH,
+    R_HELD,
+    R_MINUTES,
+    R_PEAK,
+    R_QUANTITY,
+    R_RETURN,
+    R_SIDE,
+    R_STOP,
+    R_TROUGH,
+    REASON_EXIT,
+    S_LOT,
+    S_TICK,
+    SEG_EXITS,
+    W_LEVEL,
+    W_NODE,
+)
+from stratnb.kernels.trade import place_exit, round_down, round_nearest
+
+__all__ = ["arm", "first_stop", "move_levels"]
+
+Row = np.ndarray
+
+
+@helper
+def first_stop(code: Row, params: Row, memory: Row, side: float, price: float) -> tuple[float, float]:
+    """Step the exit blocks for a position entered at `price`; return the tightest stop (NaN: none) and its reason."""
+    memory[R_SIDE] = side
+    memory[R_ENTRY] = price
+    memory[R_PEAK] = price
+    memory[R_TROUGH] = price
+    memory[R_STOP] = np.nan
+    memory[R_FIRST_STOP] = np.nan
+    memory[R_DONE] = 0.0
+    memory[R_RETURN] = 0.0
+    memory[R_HELD] = 0.0
+    memory[R_MINUTES] = 0.0
+    memory[R_FRESH] = 1.0
+    stop, reason, tick = np.nan, 0.0, params[S_TICK]
+    start = code[H_SEGMENTS + 2 * SEG_EXITS]
+    for k in range(start, code[H_SEGMENTS + 2 * SEG_EXITS + 1]):
+        node = code[H_NODES] + k * W_NODE
+        memory[code[H_COUNTERS] + k] = 0.0
+        for j in range(code[node + N_STATE], code[node + N_STATE] + code[node + N_STATES]):
+            memory[j] = 0.0
+        step_node(code, params, memory, k)
+        wish = memory[code[node + N_OUT]]
+        if math.isfinite(wish):
+            wish = round_nearest(wish, tick)
+            if side * (price - wish) <= 0.0:
+                wish = round_nearest(price, tick) - side * tick
+            if not side * (wish - stop) <= 0.0:
+                stop, reason = wish, float(REASON_EXIT + k - start)
+            memory[R_FIRST_STOP] = stop
+            memory[R_STOP] = stop
+    memory[R_FRESH] = 0.0
+    return stop, reason
+
+
+@helper
+def arm(code: Row, params: Row, memory: Row, book: Row) -> None:
+    """Fix stop and targets of a position at its average entry price."""
+    price, side = book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
+    stop, reason = first_stop(code, params, memory, side, price)
+    book[B_STOP] = stop
+    book[B_FIRST_STOP] = stop
+    book[B_STOP_REASON] = reason
+    count, shares, tick = 0, 0.0, params[S_TICK]
+    for k in range(code[H_SEGMENTS + 2 * SEG_EXITS], code[H_SEGMENTS + 2 * SEG_EXITS + 1]):
+        node = code[H_NODES] + k * W_NODE
+        for t in range(code[node + N_TARGETS]):
+            level, share = memory[code[node + N_OUT] + 2 + 2 * t], memory[code[node + N_OUT] + 3 + 2 * t]
+            if not (math.isfinite(level) and math.isfinite(share)):
+                continue
+            shares += share
+            level = round_nearest(level, tick)
+            if side * (level - price) <= 0.0:
+                level = round_nearest(price, tick) + side * tick
+            quantity = round_down(share * book[B_ORIGINAL], params[S_LOT])
+            if quantity > 0.0:
+                book[B_LEVELS + count * W_LEVEL] = level
+                book[B_LEVELS + count * W_LEVEL + 1] = quantity
+                book[B_LEVELS + count * W_LEVEL + 2] = 0.0
+                count += 1
+    book[B_TARGETS] = count
+    book[B_DONE] = 0.0
+    book[B_WHOLE] = 1.0 if shares >= 1.0 - 1e-9 else 0.0
+
+
+@helper
+def show_position(memory: Row, book: Row, close_ms: float) -> None:
+    """Write the position's columns into the row."""
+    held = book[B_QUANTITY]
+    side = 1.0 if held > 0.0 else (-1.0 if held < 0.0 else 0.0)
+    memory[R_SIDE] = side
+    memory[R_QUANTITY] = held
+    memory[R_FRESH] = 0.0
+    memory[R_ENTRY] = book[B_AVERAGE] if held != 0.0 else np.nan
+    memory[R_FIRST_STOP] = book[B_FIRST_STOP] if held != 0.0 else np.nan
+    memory[R_STOP] = book[B_STOP] if held != 0.0 else np.nan
+    memory[R_PEAK] = book[B_PEAK] if held != 0.0 else np.nan
+    memory[R_TROUGH] = book[B_TROUGH] if held != 0.0 else np.nan
+    memory[R_DONE] = book[B_DONE] if held != 0.0 else 0.0
+    memory[R_RETURN] = side * (memory[R_CLOSE] / book[B_AVERAGE] - 1.0) if held != 0.0 else 0.0
+    memory[R_HELD] = book[B_HELD] if held != 0.0 else 0.0
+    memory[R_MINUTES] = (close_ms - book[B_OPENED_MS]) / 60_000.0 if held != 0.0 else 0.0
+
+
+@helper
+def move_levels(code: Row, params: Row, memory: Row, book: Row) -> None:
+    """Let the exit blocks tighten the stop or ask to leave; a stop beyond the market leaves at the next open."""
+    side, close, tick = memory[R_SIDE], memory[R_CLOSE], params[S_TICK]
+    start, leave = code[H_SEGMENTS + 2 * SEG_EXITS], -1.0
+    for k in range(start, code[H_SEGMENTS + 2 * SEG_EXITS + 1]):
+        step_node(code, params, memory, k)
+        out = code[code[H_NODES] + k * W_NODE + N_OUT]
+        wish, reason = memory[out], float(REASON_EXIT + k - start)
+        if memory[out + 1] == 1.0 and leave < 0.0:
+            leave = reason
+        if math.isfinite(wish):
+            wish = round_nearest(wish, tick)
+            if side * (close - wish) <= 0.0:
+                leave = reason if leave < 0.0 else leave
+            elif not side * (wish - book[B_STOP]) <= 0.0:
+                book[B_STOP] = wish
+                book[B_STOP_REASON] = reason
+    if leave >= 0.0:
+        place_exit(book, leave)

@@ -1,0 +1,19 @@
+"""Candles: history, import, archive, resampling, calendar and a synthetic market."""
+
+from stratnb.market_data.archive import Archive
+from stratnb.market_data.calendar import minute_of_week
+from stratnb.market_data.candles import Candles, market_from
+from stratnb.market_data.load import QualityReport, load_candles
+from stratnb.market_data.resample import resample
+from stratnb.market_data.synthetic import synthetic_market
+
+__all__ = [
+    "Archive",
+    "Candles",
+    "QualityReport",
+    "load_candles",
+    "market_from",
+    "minute_of_week",
+    "resample",
+    "synthetic_market",
+]

@@ -1,0 +1,153 @@
+"""The frozen values that layers exchange: markets, orders, fills, positions and trades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stratnb.errors import ConfigError, nearest
+
+__all__ = ["TIMEFRAMES", "Fill", "Market", "MarketKind", "Order", "Position", "Side", "Trade", "timeframe_ms"]
+
+Side = Literal["buy", "sell"]
+MarketKind = Literal["spot", "linear"]
+
+TIMEFRAMES: dict[str, int] = {
+    "1m": 60_000,
+    "3m": 180_000,
+    "5m": 300_000,
+    "15m": 900_000,
+    "30m": 1_800_000,
+    "1h": 3_600_000,
+    "2h": 7_200_000,
+    "4h": 14_400_000,
+    "6h": 21_600_000,
+    "8h": 28_800_000,
+    "12h": 43_200_000,
+    "1d": 86_400_000,
+}
+
+
+def timeframe_ms(timeframe: str) -> int:
+    """Return the length of a timeframe in milliseconds.
+
+    >>> timeframe_ms("5m")
+    300000
+    """
+    if timeframe not in TIMEFRAMES:
+        close = nearest(timeframe, TIMEFRAMES, limit=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(TIMEFRAMES)}"
+        raise ConfigError("timeframe_unsupported", f"timeframe {timeframe!r} is not known", value=timeframe, hint=hint)
+    return TIMEFRAMES[timeframe]
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A tradable market: precision, minimums and fees (fractions of the notional).
+
+    `tick` and `lot` are the steps of price and quantity; `inferred` names what was guessed from data.
+    """
+
+    symbol: str
+    kind: MarketKind = "spot"
+    tick: float = 0.01
+    lot: float = 1e-6
+    min_quantity: float = 0.0
+    min_notional: float = 0.0
+    maker_fee: float = 0.001
+    taker_fee: float = 0.001
+    max_leverage: float = 1.0
+    inferred: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """Return the currency that is bought and sold."""
+        return self.symbol.split("/")[0]
+
+    @property
+    def quote(self) -> str:
+        """Return the currency that prices and money are counted in."""
+        return self.symbol.split("/")[-1].split(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An instruction to the exchange; `reduces` says that it only closes."""
+
+    order_id: str
+    strategy_id: str
+    symbol: str
+    side: Side
+    quantity: float
+    reduces: bool
+    reason: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """An executed part of an order, or of the stop or a target of a position.
+
+    `realized_pnl` is in quote units before `fee`; `position_after` is the signed quantity left; `trade_no` counts
+    the round trips of the instance from 1.
+    """
+
+    strategy_id: str
+    symbol: str
+    side: Side
+    quantity: float
+    price: float
+    fee: float
+    time_ms: int
+    reason: str
+    realized_pnl: float
+    position_after: float
+    trade_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A strategy's open quantity in one market (signed), with its levels."""
+
+    strategy_id: str
+    symbol: str
+    quantity: float
+    entry_price: float
+    mark_price: float
+    opened_ms: int
+    stop: float | None
+    initial_stop: float | None
+    targets: tuple[tuple[float, float, bool], ...]
+    unrealized_pnl: float
+    realized_pnl: float
+    fees: float
+
+    @property
+    def notional(self) -> float:
+        """Return the absolute value in quote units."""
+        return abs(self.quantity) * self.mark_price
+
+    @property
+    def initial_risk(self) -> float | None:
+        """Return the distance from entry to the first stop, in price."""
+        return None if self.initial_stop is None else abs(self.entry_price - self.initial_stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A round trip of one strategy on one market, from flat to flat; money after all costs."""
+
+    strategy_id: str
+    symbol: str
+    trade_no: int
+    direction: int
+    quantity: float
+    entry_ms: int
+    entry_price: float
+    exit_ms: int
+    exit_price: float
+    pnl: float
+    fees: float
+    return_fraction: float
+    reason: str
+    fills: int

@@ -1,0 +1,331 @@
+"""The desk: everything that trades, on one loop. Adds, removes, wakes and rests strategies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stratnb.cache import Cache
+from stratnb.errors import ConfigError, Refused, StratnbError
+from stratnb.events import EventBus
+from stratnb.exchange.paper import PaperExchange
+from stratnb.exchange.replay import ReplayFeed
+from stratnb.kernels import layout as at
+from stratnb.model import Market
+from stratnb.multi.context import open_context
+from stratnb.multi.orchestrator import TradingOrchestrator
+from stratnb.multi.records import State, StrategyRecord, SwitchRow, strategy_id
+from stratnb.multi.registry import Registry
+from stratnb.multi.router import Lane, Router
+from stratnb.multi.settings import EngineSettings
+from stratnb.multi.store import MemoryStore, Snapshot
+from stratnb.multi.switch import Policy, Switcher
+from stratnb.services.candles import CandleHistory, TimeframeBuilder
+from stratnb.services.exits import PositionExiting
+from stratnb.services.notify import Notifier
+from stratnb.services.positions import PositionManager
+from stratnb.services.risk import RiskManager
+from stratnb.services.shared import SharedServices
+from stratnb.strategy.documents import build_config
+
+__all__ = ["Desk"]
+
+ROUTED: tuple[State, ...] = ("active", "managing", "suspended")
+ENTRIES = {"active": at.ENTRIES_ON, "managing": at.ENTRIES_MANAGING, "suspended": at.ENTRIES_PAUSED}
+
+
+class Desk:
+    """Owns services, registry, cache, router and switcher; only the engine's loop calls it.
+
+    `now_ms()` is the feed's clock: the closing time of the newest instant.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        feed: ReplayFeed,
+        markets: Mapping[str, Market],
+        *,
+        notifier: Notifier | None = None,
+        store: MemoryStore | None = None,
+    ) -> None:
+        self.settings = settings
+        self.feed = feed
+        self.bus = EventBus(lambda: self.now_ms() * 1_000_000, capacity=settings.event_buffer)
+        self.store = store or MemoryStore(decisions_kept=settings.decisions_kept)
+        self.exchange = PaperExchange(markets.values())
+        positions = PositionManager(
+            settings.cash, slots=settings.max_strategies, limits=settings.limits, curve_points=settings.curve_points
+        )
+        history = CandleHistory(feed.timeframe)
+        self.services = SharedServices(
+            candles=history,
+            timeframes=TimeframeBuilder(history),
+            positions=positions,
+            risk=RiskManager(positions, self.bus),
+            exits=PositionExiting(),
+            notifier=notifier,
+        )
+        self.registry = Registry(
+            self.store,
+            lambda: self.now_ms() * 1_000_000,
+            mode=settings.mode,
+            max_strategies=settings.max_strategies,
+            history_size=settings.history_size,
+            allowed=settings.allowed,
+            one_per_symbol=settings.one_per_symbol,
+        )
+        self.cache: Cache[TradingOrchestrator] = Cache(
+            self._create,
+            capacity=settings.cache_capacity,
+            pin_reasons=self.pins,
+            keep=self._keep,
+            publish=self.bus.publish,
+            now_ns=time.monotonic_ns,
+        )
+        self.router = Router(
+            self.services, self.exchange, self.cache, self.bus, on_halt=self._halt, on_flat=self._rest
+        )
+        self.router.open(feed.symbols)
+        self.switcher = Switcher(self)
+        self.snapshots_taken = 0
+        self._lanes: dict[str, Lane] = {}
+        self._caught_up: dict[str, int] = {}
+
+    def now_ms(self) -> int:
+        """Return the feed's clock, 0 before the first candle."""
+        router = getattr(self, "router", None)
+        return router.now_ms if router is not None else 0
+
+    def lane(self, key: str) -> Lane:
+        """Return a loaded strategy's lane, or raise `ConfigError` (`unknown_strategy`)."""
+        self.registry.get(key)
+        return self._lanes[key]
+
+    def lanes(self) -> tuple[Lane, ...]:
+        """Return all lanes in registration order."""
+        return tuple(self._lanes.values())
+
+    async def add(
+        self,
+        document: str | Path | Mapping[str, Any],
+        symbol: str | None = None,
+        *,
+        label: str = "main",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Load a strategy on a market as dormant and return its id; on any error nothing stays behind.
+
+        Without a symbol the document's own is used, else the only market of the feed.
+        """
+        loaded = build_config(document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=self.settings.workspace)
+        config = loaded.config
+        market = self.exchange.market(config.market.symbol or "")
+        key = strategy_id(config.name, market.symbol, label)
+        record = StrategyRecord(
+            strategy_id=key,
+            code="",
+            name=config.name,
+            version=config.version,
+            symbol=market.symbol,
+            label=label,
+            state="dormant",
+            loaded_ms=self.now_ms(),
+            config_hash=config.config_hash,
+            overrides=dict(overrides or {}),
+        )
+        self.registry.register(record)
+        try:
+            context = open_context(
+                loaded,
+                market,
+                strategy_id=key,
+                number=self.router.number(market.symbol),
+                services=self.services,
+                bus=self.bus,
+                state=lambda: self.registry.get(key).state,
+                now_ms=self.now_ms,
+            )
+        except BaseException:
+            self.registry.unregister(key)
+            raise
+        self._lanes[key] = Lane(context, self.router.number(market.symbol))
+        rows = self.services.candles.rows(market.symbol)
+        if len(rows):
+            context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]
+        payload = {"name": config.name, "version": config.version, "warnings": [str(f) for f in loaded.findings]}
+        self.bus.publish("STRATEGY_LOADED", strategy_id=key, symbol=market.symbol, source="desk", payload=payload)
+        return key
+
+    async def remove(self, key: str, *, policy: Policy = "refuse") -> None:
+        """Unload a strategy; with an open position policy "refuse" refuses and "close" closes it at market first."""
+        record, lane = self.registry.get(key), self.lane(key)
+        if policy not in ("refuse", "close"):
+            raise ConfigError("enum", f"policy {policy!r} cannot remove", value=policy, hint="use 'refuse' or 'close'")
+        if record.state == "preparing":
+            raise Refused("switch_in_progress", f"{key} is being prepared", value=key, hint="wait for the switch")
+        if policy == "refuse" and not lane.context.book.is_flat:
+            raise Refused("position_open", f"{key} holds a position", value=lane.context.book.quantity, hint="use policy='close'")
+        self.router.drop_entry(lane)
+        self.close_now(lane, at.REASON_MANUAL)
+        if record.state in ROUTED:
+            self.set_state(key, "dormant")
+        await self.cache.remove(key)
+        self.registry.unregister(key)
+        lane.context.close()
+        self.services.positions.close(key)
+        self.services.risk.forget(key)
+        del self._lanes[key]
+        self._caught_up.pop(key, None)
+        self._route()
+        self.bus.publish("STRATEGY_REMOVED", strategy_id=key, symbol=record.symbol, source="desk")
+        self.bus.forget(key)
+
+    async def orchestrator(self, key: str) -> TradingOrchestrator:
+        """Return the resident orchestrator, creating it if needed."""
+        self.registry.get(key)
+        self._caught_up[key] = 0
+        return await self.cache.get_or_create(key)
+
+    def resident(self, key: str) -> TradingOrchestrator:
+        """Return an orchestrator that must be resident."""
+        found = self.cache.hit(key)
+        assert found is not None, "a prepared instance is pinned"
+        return found
+
+    def caught_up(self, key: str) -> int:
+        """Return how many candles the last creation stepped."""
+        return self._caught_up.get(key, 0)
+
+    def catch_up(self, orchestrator: TradingOrchestrator) -> int:
+        """Step an orchestrator to the newest candle without trading; return how many candles that took."""
+        return orchestrator.catch_up(self.services.candles.rows(orchestrator.context.symbol))
+
+    async def _create(self, key: str) -> TradingOrchestrator:
+        """Build an orchestrator, restore its newest usable snapshot, catch up."""
+        lane = self._lanes[key]
+        made = TradingOrchestrator(lane.context, self.services, self.store.decisions(key, lane.context.plan.decision_width))
+        for snapshot in self.store.snapshots(key):
+            if made.restore(snapshot):
+                payload = {"watermark_ms": snapshot.watermark_ms, "candles": snapshot.candles}
+                lane.context.events.publish("STRATEGY_STATE_RESTORED", source="desk", payload=payload)
+                break
+        self._caught_up[key] = self.catch_up(made)
+        return made
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        if not snapshot.memory:
+            return
+        self.store.save_snapshot(snapshot)
+        self.snapshots_taken += 1
+        payload = {"watermark_ms": snapshot.watermark_ms, "bytes": len(snapshot.memory)}
+        self.bus.publish("STRATEGY_STATE_SAVED", strategy_id=snapshot.strategy_id, source="desk", payload=payload)
+
+    def pins(self, key: str) -> frozenset[str]:
+        """Return why an entry must stay: its state, its position, its order."""
+        lane = self._lanes.get(key)
+        if lane is None or not self.registry.has(key):
+            return frozenset()
+        state, row = self.registry.get(key).state, lane.context.book.row
+        reasons = {state} if state in ROUTED else {"switch"} if state == "preparing" else set()
+        if row[at.B_QUANTITY] != 0.0:
+            reasons.add("position")
+        if row[at.B_ORDER] != at.ORDER_NONE:
+            reasons.add("order")
+        return frozenset(reasons)
+
+    def set_state(self, key: str, state: State) -> None:
+        """Change a strategy's state, what it may do, and the routing."""
+        self.registry.set_state(key, state)
+        self._allow(key, state)
+        self._route()
+
+    def commit(self, row: SwitchRow, states: Mapping[str, State]) -> None:
+        """Write a switch and its states in one transaction, then route accordingly."""
+        self.registry.commit_switch(row, states)
+        for key, state in states.items():
+            self._allow(key, state)
+        self._route()
+
+    def _allow(self, key: str, state: State) -> None:
+        self._lanes[key].context.book.row[at.B_ENTRIES] = ENTRIES.get(state, at.ENTRIES_OFF)
+
+    def _route(self) -> None:
+        states = {record.strategy_id: record.state for record in self.registry.list()}
+        self.router.lanes = tuple(lane for key, lane in self._lanes.items() if states.get(key) in ROUTED)
+
+    async def settle_cache(self, key: str) -> None:
+        """Snapshot a strategy that went to rest and trim the cache."""
+        if self.registry.get(key).state == "dormant" and self.cache.contains(key):
+            self._keep(self.resident(key).snapshot())
+        await self.cache.trim()
+
+    def _rest(self, lane: Lane) -> None:
+        """Put a managing strategy to rest once it is flat."""
+        key = lane.context.strategy_id
+        self.set_state(key, "dormant")
+        self._keep(self.resident(key).snapshot())
+        self.bus.publish("STRATEGY_DEACTIVATED", strategy_id=key, source="desk", payload={"state": "dormant"})
+
+    def _halt(self, lane: Lane, error: Exception) -> None:
+        """Stop stepping a strategy that raised; its stop and targets go on."""
+        key = lane.context.strategy_id
+        lane.steps, lane.error = False, f"{type(error).__name__}: {error}"
+        if self.registry.get(key).state != "suspended":
+            self.set_state(key, "suspended")
+        self.router.drop_entry(lane)
+        code = error.code if isinstance(error, StratnbError) else "exception"
+        payload = {"code": code, "message": lane.error}
+        lane.context.events.publish("STRATEGY_ERROR", source="orchestrator", payload=payload)
+        if self.services.notifier is not None:
+            self.services.notifier.notify("warning", f"{key} was halted: {lane.error}", key)
+
+    def pause(self, key: str) -> None:
+        """Stop a strategy's entries; its exits go on. Pausing twice is harmless."""
+        lane = self.lane(key)
+        if self.registry.get(key).state == "suspended":
+            return
+        self.set_state(key, "suspended")
+        lane.paused = True
+        self.router.drop_entry(lane)
+
+    def resume(self, key: str) -> None:
+        """Let a paused or halted strategy go on; candles that it missed are caught up first."""
+        lane = self.lane(key)
+        if self.registry.get(key).state != "suspended":
+            return
+        self.catch_up(self.resident(key))
+        lane.steps, lane.paused, lane.error = True, False, ""
+        if self.registry.mode == "exclusive" and self.registry.active_ids():
+            self.set_state(key, "dormant" if lane.context.book.is_flat else "managing")
+        else:
+            self.set_state(key, "active")
+
+    def close_now(self, lane: Lane, reason: int) -> bool:
+        """Close a strategy's position at the newest price; return whether there was one."""
+        book = lane.context.book
+        if not book.quantity:
+            return False
+        if book.row[at.B_ORDER] != at.ORDER_EXIT:
+            self.services.exits.request_close(book, reason)
+        self.router.execute_now(lane)
+        return True
+
+    def kill(self, author: str, *, flatten: bool = True) -> dict[str, int]:
+        """Halt the account (latched), cancel all entries and, with `flatten`, close everything; works twice."""
+        self.services.risk.kill(author)
+        canceled = sum(self.router.drop_entry(lane) for lane in self.lanes())
+        closed = sum(self.close_now(lane, at.REASON_KILL) for lane in self.lanes()) if flatten else 0
+        return {"canceled": canceled, "closed": closed}
+
+    def _only_symbol(self) -> str | None:
+        return self.feed.symbols[0] if len(self.feed.symbols) == 1 else None
+
+    async def close(self) -> None:
+        """Snapshot and close every orchestrator and context."""
+        await self.cache.close()
+        for lane in self.lanes():
+            lane.context.close()
+        self.bus.close()

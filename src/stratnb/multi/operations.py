@@ -1,0 +1,288 @@
+"""The operations of an engine: coroutines on its loop, one code path for calls, jobs and coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stratnb.errors import ConfigError, Refused
+from stratnb.exchange.replay import ReplayFeed
+from stratnb.kernels import layout as at
+from stratnb.market_data import load_candles, synthetic_market
+from stratnb.market_data.candles import Candles, market_from
+from stratnb.model import Market
+from stratnb.multi.desk import Desk
+from stratnb.multi.picture import EngineState, picture
+from stratnb.multi.player import Player
+from stratnb.multi.reading import Reader
+from stratnb.multi.records import State, StrategyRecord
+from stratnb.multi.settings import EngineSettings
+from stratnb.multi.stats import strategy_stats, system_stats
+from stratnb.multi.switch import Policy, SwitchResult
+from stratnb.services.notify import Notifier
+from stratnb.view import EngineView
+
+__all__ = ["OPERATIONS", "Operations", "load_files", "open_replay"]
+
+OPERATIONS = (
+    *("add", "remove", "switch", "activate", "deactivate", "pause", "resume", "start", "stop", "step", "set_speed"),
+    *("kill", "release", "close_position", "list", "stats", "cache_stats", "resize_cache", "evict", "pin", "unpin"),
+    *("clear_cache", "open_feed"),
+)
+SYNTHETIC_CANDLES = 20_000
+SYNTHETIC_SEED = 7
+
+log = logging.getLogger(__name__)
+
+
+class Operations:
+    """Holds the desk and its player; every public coroutine is an operation named in `OPERATIONS`."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        feed: ReplayFeed,
+        markets: Mapping[str, Market] | Iterable[Market],
+        *,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self.settings = settings
+        self._notifier = notifier
+        self._markets = {m.symbol: m for m in (markets.values() if isinstance(markets, Mapping) else markets)}
+        self._seq = 0
+        self._take(feed)
+
+    def _take(self, feed: ReplayFeed) -> None:
+        """Make a fresh desk for a feed; markets that were not given are inferred from the candles."""
+        known = dict(self._markets)
+        for series in feed.series:
+            if series.symbol not in known:
+                known[series.symbol] = market_from(series)
+        self.desk = Desk(self.settings, feed, known, notifier=self._notifier)
+        self.reader = Reader(self.desk)
+        self.player: Player | None = None
+        self.failure: BaseException | None = None
+        self._started = False
+
+    @property
+    def state(self) -> EngineState:
+        """Return stopped, running or paused."""
+        if self.failure is not None or not self._started or self.player is None:
+            return "stopped"
+        return "running" if self.player.running else "paused"
+
+    def open(self) -> None:
+        """Attach to the running loop; the feed stays where it is."""
+        self.desk.bus.attach(asyncio.get_running_loop())
+        self.player = Player(self.desk.feed, self.desk.router, on_error=self._failed)
+        self.player.open()
+
+    async def close(self) -> None:
+        """Stop the player, snapshot and close everything."""
+        if self.player is not None:
+            await self.player.close()
+        await self.desk.close()
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = error
+        log.error("the feed stopped", exc_info=error)
+        self.desk.bus.publish("ENGINE_STATE", source="engine", payload={"state": "stopped", "error": repr(error)})
+
+    def picture(self, name: str, state: EngineState) -> EngineView:
+        """Return the present picture."""
+        player = self.player
+        moved = None if player is None else player.advanced_at
+        self._seq += 1
+        return picture(
+            self.desk,
+            seq=self._seq,
+            name=name,
+            state=state,
+            lag_ms=player.lag_p95_ms if player is not None else 0.0,
+            age_s=None if moved is None else time.monotonic() - moved,
+        )
+
+    def _playing(self) -> Player:
+        assert self.player is not None, "operations run on the engine's loop"
+        if self.failure is not None:
+            raise Refused(
+                "engine_failed", f"the engine stopped: {self.failure!r}", hint="look at the log, then make a new engine"
+            )
+        return self.player
+
+    async def add(
+        self,
+        document: str | Path | Mapping[str, Any],
+        symbol: str | None = None,
+        *,
+        label: str = "main",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Load a strategy as dormant and return its id."""
+        return await self.desk.add(document, symbol, label=label, overrides=overrides)
+
+    async def remove(self, strategy_id: str, *, policy: Policy = "refuse") -> None:
+        """Unload a strategy."""
+        await self.desk.remove(strategy_id, policy=policy)
+
+    async def switch(self, to_id: str, **options: Any) -> SwitchResult:
+        """Make another strategy the active one."""
+        return await self.desk.switcher.switch(to_id, **options)
+
+    async def activate(self, strategy_id: str) -> SwitchResult:
+        """Make a strategy active; a failure is raised."""
+        result = await self.desk.switcher.activate(strategy_id)
+        if result.error is not None:
+            raise Refused(result.error[0], result.error[1], value=strategy_id)
+        return result
+
+    async def deactivate(self, strategy_id: str, *, policy: Policy = "keep") -> State:
+        """Take a strategy out of the active ones."""
+        return await self.desk.switcher.deactivate(strategy_id, policy=policy)
+
+    async def pause(self, strategy_id: str | None = None) -> None:
+        """Pause a strategy's entries, or the feed."""
+        if strategy_id is not None:
+            self.desk.pause(strategy_id)
+        else:
+            self._playing().pause()
+            self._tell()
+
+    async def resume(self, strategy_id: str | None = None) -> None:
+        """Let a strategy, or the feed, go on."""
+        if strategy_id is not None:
+            self.desk.resume(strategy_id)
+        else:
+            await self.start()
+
+    async def start(self) -> None:
+        """Let the feed run at its speed."""
+        player = self._playing()
+        if not self._started:
+            self.desk.bus.publish("ENGINE_STARTED", source="engine", payload={"feed": self.desk.feed.label})
+        self._started = True
+        player.resume()
+        self._tell()
+
+    async def stop(self, *, flatten: bool = False) -> None:
+        """Stop the feed and drop working entries; with `flatten` close every position."""
+        if self.player is not None:
+            self.player.pause()
+        for lane in self.desk.lanes():
+            self.desk.router.drop_entry(lane)
+            if flatten:
+                self.desk.close_now(lane, at.REASON_MANUAL)
+        if self._started:
+            self._started = False
+            self.desk.bus.publish("ENGINE_STOPPED", source="engine", payload={"flatten": flatten})
+
+    async def step(self, n: int = 1) -> int:
+        """Process up to n instants; the engine counts as started."""
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ConfigError("range", f"step takes a whole number from 1 on, not {n!r}", value=n)
+        player = self._playing()
+        self._started = True
+        return await player.step(n)
+
+    async def set_speed(self, speed: float) -> None:
+        """Set the replay's speed as a multiple of real time."""
+        self.desk.feed.speed = speed
+        player = self._playing()
+        if player.running:
+            player.resume()
+
+    async def kill(self, author: str = "notebook", *, flatten: bool = True) -> dict[str, int]:
+        """Halt the account, cancel entries, close positions."""
+        return self.desk.kill(author, flatten=flatten)
+
+    async def release(self, author: str, reason: str) -> None:
+        """Set a halted account back to ACTIVE."""
+        if not reason.strip():
+            raise ConfigError("missing", "a release needs a reason", hint="say why trading may go on")
+        self.desk.services.risk.release(author, reason)
+
+    async def close_position(self, strategy_id: str) -> bool:
+        """Close a position at the newest price."""
+        return self.desk.close_now(self.desk.lane(strategy_id), at.REASON_MANUAL)
+
+    async def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
+        """Return the loaded strategies."""
+        return self.desk.registry.list(state)
+
+    async def stats(self, strategy_id: str | None = None) -> dict[str, Any]:
+        """Return the figures of one strategy or of all."""
+        if strategy_id is not None:
+            return strategy_stats(self.desk, self.desk.lane(strategy_id))
+        return system_stats(self.desk)
+
+    async def cache_stats(self) -> dict[str, Any]:
+        """Return the cache's statistics."""
+        return self.desk.cache.stats()
+
+    async def resize_cache(self, capacity: int) -> None:
+        """Set the cache's capacity."""
+        await self.desk.cache.resize(capacity)
+
+    async def evict(self, strategy_id: str) -> bool:
+        """Evict one cache entry."""
+        self.desk.registry.get(strategy_id)
+        return await self.desk.cache.evict(strategy_id)
+
+    async def pin(self, strategy_id: str) -> None:
+        """Protect a cache entry."""
+        self.desk.registry.update(strategy_id, pinned=True)
+        self.desk.cache.pin(strategy_id)
+
+    async def unpin(self, strategy_id: str) -> None:
+        """Take the protection away."""
+        self.desk.registry.update(strategy_id, pinned=False)
+        self.desk.cache.unpin(strategy_id)
+        await self.desk.cache.trim()
+
+    async def clear_cache(self) -> None:
+        """Evict what is not pinned."""
+        await self.desk.cache.clear()
+
+    async def open_feed(self, candles: Any = None, *, paths: Sequence[str | Path] = ()) -> None:
+        """Replay other candles with a fresh account; refused while strategies are loaded."""
+        loaded = self.desk.registry.list()
+        if loaded:
+            raise Refused(
+                "strategies_loaded",
+                f"{len(loaded)} strategies are loaded on {self.desk.feed.label}",
+                value=[record.strategy_id for record in loaded],
+                hint="remove them first; results and decisions go with them",
+            )
+        given = await asyncio.to_thread(load_files, paths) if paths else candles
+        feed = open_replay(given, speed=self.desk.feed.speed, label="")
+        await self.close()
+        self._take(feed)
+        self.open()
+
+    def _tell(self) -> None:
+        self.desk.bus.publish("ENGINE_STATE", source="engine", payload={"state": self.state})
+
+
+def load_files(paths: Sequence[str | Path]) -> tuple[Candles, ...]:
+    """Return the candles of several files; faults in them are `ConfigError` naming the file."""
+    return tuple(load_candles(path)[0] for path in paths)
+
+
+def open_replay(
+    candles: Candles | Iterable[Candles] | None, *, speed: float | None = None, label: str = ""
+) -> ReplayFeed:
+    """Return a replay of some candles; without any, of the synthetic market (60 times real time by default)."""
+    if candles is None:
+        market = synthetic_market(candles=SYNTHETIC_CANDLES, seed=SYNTHETIC_SEED)
+        return ReplayFeed(market, speed=speed or 60.0, label=f"Synthetic market, seed {SYNTHETIC_SEED}")
+    series = [candles] if isinstance(candles, Candles) else list(candles)
+    for item in series:
+        if not isinstance(item, Candles):
+            hint = "load files with load_candles, or use paths="
+            raise ConfigError("type", f"{type(item).__name__} is not a series of candles", value=repr(item)[:80], hint=hint)
+    return ReplayFeed(series, speed=speed or math.inf, label=label)

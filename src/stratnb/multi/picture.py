@@ -1,0 +1,160 @@
+"""Makes the picture of the desk that viewers see."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import numpy as np
+
+from stratnb.kernels import layout as at
+from stratnb.model import Market
+from stratnb.multi.desk import Desk
+from stratnb.multi.router import Lane
+from stratnb.view import CacheEntryView, CacheView, EngineView, FeedView, PositionView, StrategyView
+
+__all__ = ["EngineState", "picture", "strategy_view"]
+
+EngineState = Literal["stopped", "running", "paused", "stopping"]
+
+
+def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: float, age_s: float | None) -> EngineView:
+    """Return the present state of a desk as frozen values."""
+    account, limits, feed = desk.services.positions.account, desk.settings.limits, desk.feed
+    equity = float(account[at.A_EQUITY])
+    lanes = desk.lanes()
+    linear = any(lane.context.book.row[at.B_LINEAR] for lane in lanes)
+    stats = desk.bus.stats()
+    return EngineView(
+        seq=seq,
+        name=name,
+        state=state,
+        mode=desk.registry.mode,
+        trade="paper",
+        account="paper",
+        quote=desk.exchange.market(feed.symbols[0]).quote,
+        now_ms=desk.now_ms(),
+        equity=equity,
+        start_equity=desk.services.positions.cash,
+        day_pnl=equity - float(account[at.A_DAY_START]),
+        gross_exposure=float(account[at.A_GROSS]) / equity if equity > 0 else 0.0,
+        net_exposure=float(account[at.A_NET]) / equity if equity > 0 else 0.0,
+        exposure_limit=limits.gross_linear if linear else limits.gross_spot,
+        open_positions=sum(lane.context.book.quantity != 0.0 for lane in lanes),
+        max_open_positions=limits.max_open_positions,
+        risk_state=desk.services.risk.state,
+        risk_reason=desk.services.risk.reason,
+        data_age_s=age_s,
+        loop_lag_p95_ms=lag_ms,
+        feed=FeedView(
+            feed.label, feed.symbols, feed.timeframe, feed.speed, feed.position, len(feed), feed.done, feed.synthetic
+        ),
+        strategies=tuple(strategy_view(desk, lane) for lane in lanes),
+        positions=tuple(_position(desk, lane) for lane in lanes if lane.context.book.quantity),
+        cache=_cache(desk),
+        markets={symbol: price_decimals(desk.exchange.market(symbol)) for symbol in feed.symbols},
+        events_seq=desk.bus.seq,
+        events_dropped=int(stats["dropped"]),
+        version=_version(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        notes=() if desk.store.persistent else ("State is kept in memory: it survives eviction, not the end of the kernel.",),
+    )
+
+
+def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
+    """Return one row of the strategy table."""
+    context, row = lane.context, lane.context.book.row
+    key, record = context.strategy_id, desk.registry.get(context.strategy_id)
+    last = desk.store.decisions(key).rows(1)
+    decided = last[0] if len(last) and last.shape[1] == context.plan.decision_width else None
+    trades, wins = int(row[at.B_TRADES]), int(row[at.B_WINS])
+    realized = float(row[at.B_REALIZED] - row[at.B_COSTS])
+    equity = float(row[at.B_EQUITY])
+    pnl = equity - float(row[at.B_CAPITAL])
+    held = float(row[at.B_QUANTITY])
+    return StrategyView(
+        strategy_id=key,
+        name=record.name,
+        title=context.config.title,
+        symbol=record.symbol,
+        label=record.label,
+        timeframe=context.config.timeframes.primary,
+        state="failed" if lane.error else record.state,
+        paused=lane.paused,
+        cached=desk.cache.contains(key),
+        pinned=bool(desk.pins(key)),
+        side=int(np.sign(held)),
+        quantity=abs(held),
+        open_pnl=pnl - realized if held else 0.0,
+        realized_pnl=realized,
+        total_pnl=pnl,
+        trades=trades,
+        wins=wins,
+        win_rate=wins / trades if trades else None,
+        profit_factor=float(row[at.B_GAINS] / row[at.B_LOSSES]) if row[at.B_LOSSES] > 0 else None,
+        max_drawdown=float(row[at.B_DRAWDOWN]),
+        equity=equity,
+        exposure=abs(held) * float(row[at.B_MARK]) / equity if equity > 0 else 0.0,
+        denials=sum(desk.services.risk.denials.get(key, {}).values()),
+        last_candle_ms=desk.services.candles.newest_ms(record.symbol),
+        last_decision_ms=None if decided is None else int(decided[at.D_TIME]) + context.plan.primary_ms,
+        last_decision="" if decided is None else at.ACTIONS[int(decided[at.D_ACTION])],
+        last_reason="" if decided is None else context.plan.reason(decided[at.D_REASON]),
+        last_score=0.0 if decided is None or np.isnan(decided[at.D_SCORE]) else float(decided[at.D_SCORE] * decided[at.D_DIRECTION]),
+        warmup_done=min(len(desk.store.decisions(key)), context.plan.warmup),
+        warmup_needed=context.plan.warmup,
+        error=lane.error,
+    )
+
+
+def _position(desk: Desk, lane: Lane) -> PositionView:
+    book = lane.context.book
+    held = book.position()
+    assert held is not None, "only open positions are pictured"
+    side, risk = (1 if held.quantity > 0 else -1), held.initial_risk
+    row = book.row
+    return PositionView(
+        strategy_id=book.strategy_id,
+        symbol=book.symbol,
+        side=side,
+        quantity=abs(held.quantity),
+        entry_price=held.entry_price,
+        mark_price=held.mark_price,
+        notional=held.notional,
+        unrealized_pnl=held.unrealized_pnl,
+        r_multiple=side * (held.mark_price - held.entry_price) / risk if risk else None,
+        stop=held.stop,
+        stop_reason=book.reason(row[at.B_STOP_REASON]) if held.stop is not None else "",
+        targets=held.targets,
+        opened_ms=held.opened_ms,
+        stop_history=tuple(book.stops),
+        pending_exit=book.reason(row[at.B_ORDER_REASON]) if row[at.B_ORDER] == at.ORDER_EXIT else "",
+        decimals=price_decimals(desk.exchange.market(book.symbol)),
+    )
+
+
+def _cache(desk: Desk) -> CacheView:
+    stats = desk.cache.stats()
+    entries = tuple(
+        CacheEntryView(**{name: entry[name] for name in CacheEntryView.__slots__}) for entry in stats.pop("entries")
+    )
+    times = np.array(desk.switcher.durations_ms)
+    known = {"p50": float(np.percentile(times, 50)), "p95": float(np.percentile(times, 95))} if len(times) else {}
+    return CacheView(**stats, switch_ms={"count": len(times), "p50": None, "p95": None, **known}, entries=entries)
+
+
+def price_decimals(market: Market) -> int:
+    """Return the decimals that prices of a market are shown with."""
+    return max(0, min(12, round(-np.log10(market.tick)))) if market.tick < 1 else 0
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("stratnb")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,188 @@
+"""Reading a desk from another thread: candles, block columns, decisions, fills, curves."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.kernels import layout as at
+from stratnb.kernels import loop
+from stratnb.model import Fill
+from stratnb.multi.desk import Desk
+from stratnb.multi.explain import explain
+from stratnb.strategy.plan import Plan
+from stratnb.view import DecisionView
+
+__all__ = ["Reader", "Reading"]
+
+Floats = npt.NDArray[np.float64]
+TAPS_KEPT = 12
+LINE_KINDS = frozenset({"sma", "ema", "wma", "rma", "bollinger", "donchian"})
+OSCILLATORS = frozenset({"percent_b", "width"})
+
+
+class _Tap:
+    """Columns of a plan over the history, stepped on as candles arrive, apart from the orchestrator that trades."""
+
+    def __init__(self, plan: Plan, columns: Sequence[int]) -> None:
+        self.plan = plan
+        self.columns = np.array([at.R_TIME, *columns], np.int64)
+        self.memory = plan.memory()
+        self.seen = 0
+        self.rows = np.empty((256, len(self.columns)))
+        self.count = 0
+        self._books, self._account = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT)
+        self._books[0, at.B_EQUITY] = self._books[0, at.B_LEVERAGE] = 1.0
+        self._none = np.empty((0, plan.decision_width))
+
+    def advance(self, candles: Floats) -> None:
+        """Step through the candles after those already seen."""
+        fresh = len(candles) - self.seen
+        if fresh <= 0:
+            return
+        out = np.empty((2 * fresh, len(self.columns)))
+        made = loop.scan(
+            loop.parts(), self.plan.code, self.plan.params, self.memory, self._books, self._account,
+            candles, self.seen, len(candles), self.columns, out, self._none,
+        )  # fmt: skip
+        self.seen = len(candles)
+        while self.count + made > len(self.rows):
+            self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
+        self.rows[self.count : self.count + made] = out[:made]
+        self.count += made
+
+
+class Reader:
+    """The reading half of a `Board` over a desk; safe from any thread, never blocks the engine."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._taps: OrderedDict[tuple[str, ...], _Tap] = OrderedDict()
+        self._lock = Lock()
+
+    def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
+        """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""
+        return self._desk.services.timeframes.frames(symbol, timeframe, last, before_ms)
+
+    def lines(self, strategy_id: str) -> tuple[tuple[str, str], ...]:
+        """Return the drawable columns of a strategy on the price axis, as (column, label)."""
+        plan = self._desk.lane(strategy_id).context.plan
+        found: dict[str, str] = {}
+        for node in plan.nodes:
+            block = node.block
+            if node.role == "primary" and block.kind in LINE_KINDS and getattr(block, "on", ("close",)) == ("close",):
+                for k, output in enumerate(block.outputs):
+                    if output not in OSCILLATORS:
+                        found[f"#{node.out + k}"] = _label(block, output)
+        for entry, node in plan.analyzers:
+            if "levels" in node.block.overlays:
+                found |= {f"an.{entry.name}.{side}": side.capitalize() for side in ("support", "resistance")}
+        return tuple(found.items())
+
+    def columns(
+        self, strategy_id: str, names: Sequence[str], *, last: int = 2000, before_ms: int | None = None
+    ) -> Floats:
+        """Return rows of primary candles: open_time_ms, then the named columns (NaN while warming up)."""
+        context = self._desk.lane(strategy_id).context
+        plan, rows = context.plan, self._desk.services.candles.rows(context.symbol)
+        with self._lock:
+            key = (strategy_id, plan.config.config_hash, *names)
+            if key not in self._taps:
+                numbers = [int(name[1:]) if name.startswith("#") else plan.column(name) for name in names]
+                self._taps[key] = _Tap(plan, numbers)
+            tap = self._taps[key]
+            self._taps.move_to_end(key)
+            while len(self._taps) > TAPS_KEPT:
+                self._taps.popitem(last=False)
+            tap.advance(rows)
+            end = tap.count if before_ms is None else int(np.searchsorted(tap.rows[: tap.count, 0], before_ms))
+            return tap.rows[max(0, end - last) : end].copy()
+
+    def decisions(self, strategy_id: str) -> Floats:
+        """Return (open_time_ms, action code, direction, reason code) of the kept decisions, oldest first."""
+        self._desk.lane(strategy_id)
+        rows = self._desk.store.decisions(strategy_id).rows()
+        wanted = [at.D_TIME, at.D_ACTION, at.D_DIRECTION, at.D_REASON]
+        return rows[:, wanted] if rows.shape[1] > at.D_REASON else np.empty((0, 4))
+
+    def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
+        """Return one decision explained, the newest by default, or None when nothing was decided there."""
+        context = self._desk.lane(strategy_id).context
+        log = self._desk.store.decisions(strategy_id)
+        rows = log.rows(1)
+        row = (rows[0] if len(rows) else None) if open_time_ms is None else log.find(open_time_ms)
+        if row is None or row.size != context.plan.decision_width:
+            return None
+        columns = self._row_at(context.plan, context.symbol, int(row[at.D_TIME]))
+        return explain(context.plan, row, columns, self._desk.settings.limits, strategy_id=strategy_id)
+
+    def _row_at(self, plan: Plan, symbol: str, open_time_ms: int) -> Floats | None:
+        """Return the plan's row at the close of a primary candle, by stepping the history to it."""
+        candles = self._desk.services.candles.rows(symbol)
+        close_ms = open_time_ms + plan.primary_ms
+        end = int(np.searchsorted(candles[:, at.C_TIME] + plan.base_ms, close_ms, side="right"))
+        tap = _Tap(plan, ())
+        tap.advance(candles[:end])
+        return tap.memory if end else None
+
+    def fills(self, strategy_id: str | None = None) -> Sequence[Fill]:
+        """Return the kept fills of one strategy or of all, oldest first."""
+        if strategy_id is not None:
+            return self._desk.lane(strategy_id).context.book.fills()
+        every = [fill for lane in self._desk.lanes() for fill in lane.context.book.fills()]
+        return sorted(every, key=lambda fill: fill.time_ms)
+
+    def equity(self, strategy_id: str | None = None) -> Floats:
+        """Return rows (time_ms, equity) of a strategy or of the account, thinned to at most 5,000."""
+        positions = self._desk.services.positions
+        curve = positions.curve if strategy_id is None else self._desk.lane(strategy_id).context.book.curve
+        return curve.rows(5_000)
+
+
+class Reading:
+    """Forwards the reading half of a `Board` to the present reader, which changes with the feed."""
+
+    def __init__(self, reader: Callable[[], Reader]) -> None:
+        self._reader = reader
+
+    def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
+        """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""
+        return self._reader().candles(symbol, timeframe, last=last, before_ms=before_ms)
+
+    def lines(self, strategy_id: str) -> tuple[tuple[str, str], ...]:
+        """Return the drawable columns of a strategy on the price axis, as (column, label)."""
+        return self._reader().lines(strategy_id)
+
+    def columns(
+        self, strategy_id: str, names: Sequence[str], *, last: int = 2000, before_ms: int | None = None
+    ) -> Floats:
+        """Return rows of primary candles: open_time_ms, then the named columns (NaN while warming up)."""
+        return self._reader().columns(strategy_id, names, last=last, before_ms=before_ms)
+
+    def decisions(self, strategy_id: str) -> Floats:
+        """Return (open_time_ms, action code, direction, reason code) of the kept decisions, oldest first."""
+        return self._reader().decisions(strategy_id)
+
+    def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
+        """Return one decision explained, the newest by default, or None when nothing was decided there."""
+        return self._reader().decision(strategy_id, open_time_ms)
+
+    def fills(self, strategy_id: str | None = None) -> Sequence[Fill]:
+        """Return the kept fills of one strategy or of all, oldest first."""
+        return self._reader().fills(strategy_id)
+
+    def equity(self, strategy_id: str | None = None) -> Floats:
+        """Return rows (time_ms, equity) of a strategy or of the account, thinned to at most 5,000."""
+        return self._reader().equity(strategy_id)
+
+
+def _label(block: object, output: str) -> str:
+    """Return a short name for a line, such as "EMA 21"."""
+    kind = str(getattr(block, "kind", ""))
+    period = getattr(block, "period", "")
+    name = f"{kind.upper() if len(kind) <= 3 else kind.capitalize()} {period}".strip()
+    return name if output == "value" else f"{name} {output}"

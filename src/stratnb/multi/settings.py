@@ -1,0 +1,31 @@
+"""The settings of an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stratnb.services.ledger import AccountLimits
+
+__all__ = ["EngineSettings"]
+
+
+class EngineSettings(BaseModel):
+    """Mode, money, limits and sizes; unknown settings are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["exclusive", "parallel"] = Field("exclusive", title="Mode")
+    cash: float = Field(10_000.0, gt=0, title="Start of the paper account", json_schema_extra={"x-unit": "quote"})
+    limits: AccountLimits = Field(AccountLimits(), title="Limits of the account")
+    cache_capacity: int = Field(10, title="Orchestrators kept")
+    max_strategies: int = Field(50, title="Strategies")
+    history_size: int = Field(1_000, title="History of the registry")
+    allowed: tuple[str, ...] = Field((), title="Allowed names (empty: all)")
+    one_per_symbol: bool = Field(False, title="One strategy per market")
+    event_buffer: int = Field(10_000, ge=1, title="Events kept")
+    decisions_kept: int = Field(20_000, ge=1, title="Decisions kept per strategy")
+    curve_points: int | None = Field(100_000, ge=256, title="Points of an equity curve (None: all)")
+    workspace: Path | None = Field(None, title="Folder of own documents")

@@ -1,0 +1,218 @@
+"""One strategy over history: the candle loop of live, run by the compiler."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.errors import ConfigError, Finding
+from stratnb.kernels import layout as at
+from stratnb.kernels import loop
+from stratnb.market_data.candles import Candles, market_from
+from stratnb.model import Market, Trade
+from stratnb.research.figures import equity_figures, trade_figures
+from stratnb.services.ledger import AccountLimits, new_account, open_book
+from stratnb.services.trades import fill_of, trades_of
+from stratnb.strategy.build import build_plan
+from stratnb.strategy.config import StrategyConfig
+from stratnb.strategy.documents import build_config
+from stratnb.strategy.plan import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Backtest", "backtest", "configure"]
+
+Floats = npt.NDArray[np.float64]
+Strategy = str | Path | Mapping[str, Any] | StrategyConfig
+
+CHUNK = 50_000
+FILL_BUFFER = 4_096
+REASON_CELLS = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Backtest:
+    """The result of a backtest; frames are built when asked for.
+
+    `equity_curve` is the strategy's equity in quote units at each candle's close; `fill_rows` are the kernel's rows;
+    `reasons` counts why each decision ended as it did; `complete` is False after a cancel.
+    """
+
+    plan: Plan
+    candles: Candles
+    capital: float
+    equity_curve: Floats
+    fill_rows: Floats
+    decision_rows: Floats
+    reasons: Mapping[str, int]
+    book: Floats
+    account: Floats
+    findings: tuple[Finding, ...]
+    complete: bool
+
+    @property
+    def name(self) -> str:
+        """Return the strategy's name."""
+        return self.plan.config.name
+
+    @property
+    def closed_trades(self) -> list[Trade]:
+        """Return the closed round trips, oldest first."""
+        return trades_of(self.fill_rows, strategy_id=self.name, symbol=self.candles.symbol, reason=self.plan.fill_reason)
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """Return one row per closed round trip; money in quote units after costs."""
+        import pandas as pd
+
+        names = [name for name in Trade.__slots__ if name not in ("strategy_id", "symbol", "trade_no")]
+        rows = [[getattr(trade, name) for name in names] for trade in self.closed_trades]
+        frame = pd.DataFrame(rows, columns=names)
+        for side in ("entry", "exit"):
+            frame.insert(0 if side == "entry" else 1, side, pd.to_datetime(frame.pop(f"{side}_ms"), unit="ms", utc=True))
+        return frame
+
+    @property
+    def fills(self) -> pd.DataFrame:
+        """Return one row per fill."""
+        import pandas as pd
+
+        options = {"strategy_id": self.name, "symbol": self.candles.symbol, "reason": self.plan.fill_reason}
+        fills = [fill_of(row, **options) for row in self.fill_rows]  # type: ignore[arg-type]
+        names = ["time_ms", "side", "quantity", "price", "fee", "reason", "realized_pnl", "position_after", "trade_no"]
+        return pd.DataFrame([[getattr(fill, name) for name in names] for fill in fills], columns=names)
+
+    @property
+    def equity(self) -> pd.DataFrame:
+        """Return equity and drawdown (fraction) at each candle's close, indexed by closing time (UTC)."""
+        import pandas as pd
+
+        whole = np.concatenate(([self.capital], self.equity_curve))
+        falls = 1.0 - whole / np.maximum.accumulate(whole)
+        index = pd.to_datetime(self.close_ms, unit="ms", utc=True).rename("time")
+        return pd.DataFrame({"equity": self.equity_curve, "drawdown": falls[1:]}, index=index)
+
+    @property
+    def close_ms(self) -> npt.NDArray[np.int64]:
+        """Return the closing times of the candles that were run."""
+        return self.candles.open_time_ms[: len(self.equity_curve)] + self.plan.base_ms
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Return the performance figures by name (`research.figures.CONVENTIONS`); None where undefined."""
+        figures = equity_figures(self.close_ms, self.equity_curve, self.capital) | trade_figures(self.closed_trades)
+        fee = 2.0 * self.plan.params[at.S_TAKER]
+        n = len(self.equity_curve)
+        hold = self.candles.close[n - 1] / self.candles.open[0] - 1.0 - fee if n else None
+        return figures | {
+            "exposure_time": self._exposed() / n if n else None,
+            "buy_and_hold": None if hold is None else float(hold),
+            "ambiguous_candles": float(self.book[at.B_AMBIGUOUS]),
+            "final_equity": float(self.book[at.B_EQUITY]),
+            "open_quantity": float(self.book[at.B_QUANTITY]),
+        }
+
+    def _exposed(self) -> float:
+        """Return the number of candles at whose close a position was open."""
+        rows, times = self.fill_rows, self.candles.open_time_ms[: len(self.equity_curve)]
+        if not len(rows):
+            return 0.0
+        where = np.searchsorted(times, rows[:, at.F_TIME])
+        held = np.zeros(len(times))
+        after = rows[:, at.F_AFTER] != 0.0
+        ends = np.append(where[1:], len(times))
+        for start, end, on in zip(where, ends, after, strict=True):
+            held[start:end] = on
+        return float(held.sum())
+
+    def __repr__(self) -> str:
+        """Return name, market, trades and result on one line."""
+        profit = self.book[at.B_EQUITY] - self.capital
+        end = "" if self.complete else ", canceled"
+        return (
+            f"Backtest({self.name!r}, {self.candles.symbol}, {len(self.equity_curve)} candles, "
+            f"{int(self.book[at.B_TRADES])} trades, pnl {profit:+.6g} {self.plan.market.quote}{end})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the figures as a small escaped table."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{'n/a' if value is None else f'{value:,.6g}'}</td></tr>"
+            for name, value in self.figures.items()
+        )
+        return f"<table><caption>{html.escape(repr(self))}</caption>{rows}</table>"
+
+
+def configure(
+    strategy: Strategy, candles: Candles, *, market: Market | None = None, overrides: Mapping[str, Any] | None = None
+) -> tuple[Plan, tuple[Finding, ...]]:
+    """Return the plan of a strategy on these candles, and the warnings of its document."""
+    if isinstance(strategy, StrategyConfig):
+        known = market or market_from(candles, kind=strategy.market.kind)
+        return build_plan(strategy, known, base=candles.timeframe), ()
+    loaded = build_config(strategy, overrides=overrides, symbol=candles.symbol, market=market)
+    known = market or market_from(candles, kind=loaded.config.market.kind)
+    return build_plan(loaded.config, known, base=candles.timeframe), loaded.findings
+
+
+def backtest(
+    strategy: Strategy,
+    candles: Candles,
+    *,
+    market: Market | None = None,
+    cash: float = 10_000.0,
+    limits: AccountLimits | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    decisions: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Backtest:
+    """Run one strategy alone on an account over candles and return the result.
+
+    `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
+    which the strategy gets its `capital`; `progress(done, all)` is called between chunks of candles, and `cancelled()`
+    asked. With `decisions` every decision row is kept. Raises `ConfigError` before anything runs.
+    """
+    if not len(candles):
+        raise ConfigError("no_candles", f"there are no candles of {candles.symbol}", hint="load some first")
+    if not cash > 0:
+        raise ConfigError("range", f"cash {cash!r} is not above 0", value=cash, hint="give the account a positive start")
+    plan, findings = configure(strategy, candles, market=market, overrides=overrides)
+    books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
+    open_book(books[0], plan, cash=cash)
+    books[0, at.B_ENTRIES] = at.ENTRIES_ON
+    memory, rows, n = plan.memory(), candles.rows(), len(candles)
+    equity, counts = np.empty(n), np.zeros(REASON_CELLS)
+    kept_fills, kept_decisions, done = [], [], 0
+    fills = np.empty((FILL_BUFFER, at.W_FILL))
+    log = np.empty((CHUNK if decisions else 0, plan.decision_width))
+    calls = loop.parts()
+    while done < n and not (cancelled is not None and cancelled()):
+        stop = min(n, done + CHUNK)
+        done, f, d = loop.run(
+            calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
+        )
+        kept_fills.append(fills[:f].copy())
+        kept_decisions.append(log[:d].copy())
+        if progress is not None:
+            progress(done, n)
+    return Backtest(
+        plan=plan,
+        candles=candles,
+        capital=float(books[0, at.B_CAPITAL]),
+        equity_curve=equity[:done],
+        fill_rows=np.concatenate(kept_fills) if kept_fills else np.empty((0, at.W_FILL)),
+        decision_rows=np.concatenate(kept_decisions) if kept_decisions else np.empty((0, plan.decision_width)),
+        reasons=plan.counts(list(counts)),
+        book=books[0],
+        account=account,
+        findings=findings,
+        complete=done == n,
+    )

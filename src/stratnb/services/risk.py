@@ -1,0 +1,110 @@
+"""The risk manager: feeds the risk kernels, keeps the account's state and publishes what they decided."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.events import EventBus
+from stratnb.kernels import layout as at
+from stratnb.kernels import loop
+from stratnb.services.positions import Book, PositionManager
+
+__all__ = ["RiskManager", "RiskState"]
+
+Floats = npt.NDArray[np.float64]
+RiskState = Literal["ACTIVE", "REDUCING", "HALTED"]
+STATES: tuple[RiskState, ...] = ("ACTIVE", "REDUCING", "HALTED")
+ACCOUNT_FIRED, STRATEGY_FIRED = 2, 1
+
+
+class RiskManager:
+    """Evaluates the protections at each instant and remembers why something was refused.
+
+    The rules themselves are kernels; this service never decides a second time.
+    """
+
+    def __init__(self, positions: PositionManager, events: EventBus) -> None:
+        self._positions = positions
+        self._events = events
+        self._published: dict[str, float] = {}
+        self.denials: dict[str, dict[str, int]] = {}
+
+    def __repr__(self) -> str:
+        """Return the account's state."""
+        return f"<RiskManager {self.state}>"
+
+    @property
+    def state(self) -> RiskState:
+        """Return the account's risk state."""
+        return STATES[int(self._positions.account[at.A_STATE])]
+
+    @property
+    def reason(self) -> str:
+        """Return why the account is not ACTIVE, in the code of the rule."""
+        code = int(self._positions.account[at.A_STATE_REASON])
+        return at.DECISION_REASONS[code] if code else ""
+
+    def strategy_state(self, book: Book) -> RiskState:
+        """Return a strategy's own risk state."""
+        return STATES[int(book.row[at.B_STATE])]
+
+    def settle(self, candles: Floats, fresh: Floats, now_ms: float) -> int:
+        """Mark the books to an instant and evaluate the protections; return the kernel's bits."""
+        positions = self._positions
+        fired = int(loop.settle_all(positions.books, positions.account, candles, fresh, now_ms))
+        if fired or self._published:
+            self._publish_changes()
+        return fired
+
+    def kill(self, author: str) -> None:
+        """Latch the account as HALTED until `release`."""
+        account = self._positions.account
+        account[at.A_STATE] = at.HALTED
+        account[at.A_STATE_REASON] = at.Z_KILL
+        account[at.A_UNTIL] = math.inf
+        self._events.publish("RISK_LATCHED", source="risk", payload={"rule": "kill_switch", "author": author})
+        self._publish_changes()
+
+    def release(self, author: str, reason: str) -> None:
+        """Set the account back to ACTIVE; who and why are announced."""
+        account = self._positions.account
+        account[at.A_STATE] = at.ACTIVE
+        account[at.A_STATE_REASON] = 0.0
+        self._events.publish("RISK_RELEASED", source="risk", payload={"author": author, "reason": reason})
+        self._publish_changes()
+
+    def deny(self, book: Book, code: str, payload: dict[str, object]) -> None:
+        """Count a refused entry and publish it."""
+        counts = self.denials.setdefault(book.strategy_id, {})
+        counts[code] = counts.get(code, 0) + 1
+        book.events.publish("RISK_DENIED", source="risk", payload={"code": code, **payload})
+
+    def forget(self, strategy_id: str) -> None:
+        """Drop what is remembered of a removed strategy."""
+        self.denials.pop(strategy_id, None)
+        self._published.pop(strategy_id, None)
+
+    def _publish_changes(self) -> None:
+        """Publish the states that differ from the last published ones."""
+        account = self._positions.account
+        self._publish_state("", float(account[at.A_STATE]), self.reason, None)
+        for book in self._positions.all():
+            code = int(book.row[at.B_STATE_REASON])
+            self._publish_state(book.strategy_id, float(book.row[at.B_STATE]), at.DECISION_REASONS[code], book)
+
+    def _publish_state(self, key: str, state: float, reason: str, book: Book | None) -> None:
+        if self._published.get(key, at.ACTIVE) == state:
+            return
+        if state == at.ACTIVE:
+            self._published.pop(key, None)
+        else:
+            self._published[key] = state
+        payload = {"state": STATES[int(state)], "rule": reason if state else ""}
+        if book is None:
+            self._events.publish("RISK_STATE", source="risk", payload=payload)
+        else:
+            book.events.publish("RISK_STATE", source="risk", payload=payload)

@@ -1,0 +1,254 @@
+"""P1, the engine bar: what the engine is doing, with the controls that start, slow, stop and kill it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets as w
+import pandas as pd
+
+from stratnb.ui.controls import Confirm, btn, dropdown, field, show, styled
+from stratnb.ui.format import age, count, delta, dot, escape, millis, num, pct, share
+from stratnb.ui.panels.acting import ActingPanel
+from stratnb.ui.widgets import Table
+from stratnb.view import EngineView, FeedView
+
+__all__ = ["EngineBar", "feed_text", "figures", "parse_paths"]
+
+_STATES = {
+    "running": ("ok", "Running"),
+    "paused": ("warn", "Paused"),
+    "stopping": ("info", "Stopping"),
+    "stopped": ("mute", "Stopped"),
+}
+_RISKS = {"ACTIVE": ("ok", "Normal"), "REDUCING": ("warn", "Reducing"), "HALTED": ("err", "Halted")}
+_SPEEDS = [("1×", 1.0), ("5×", 5.0), ("20×", 20.0), ("60×", 60.0), ("600×", 600.0), ("Max", math.inf)]
+_NEAR = 0.8
+
+
+def figures(view: EngineView) -> list[dict[str, Any]]:
+    """Return the key figures of the bar; `pri` 2 and 3 drop out in narrow places."""
+    start = view.equity - view.day_pnl
+    used = view.gross_exposure
+    exposure: dict[str, Any] = {"t": share(used)}
+    if view.exposure_limit:
+        filled = used / view.exposure_limit
+        exposure |= {
+            "sub": f"of {share(view.exposure_limit)}",
+            "bar": filled,
+            "btone": "warn" if filled > _NEAR else "accent",
+        }
+    risk = {**dot(*_RISKS[view.risk_state]), **({"title": view.risk_reason} if view.risk_reason else {})}
+    of = f"of {view.max_open_positions}" if view.max_open_positions is not None else ""
+    return [
+        {"id": "state", "label": "Engine", "pri": 1, "v": dot(*_STATES[view.state])},
+        {"id": "equity", "label": f"Equity, {view.quote}", "pri": 1, "v": num(view.equity)},
+        {
+            "id": "day",
+            "label": "Day PnL",
+            "pri": 1,
+            "v": delta(view.day_pnl, sub=pct(view.day_pnl / start) if start > 0 else ""),
+        },
+        {"id": "exposure", "label": "Gross exposure", "pri": 1, "v": exposure},
+        {
+            "id": "open",
+            "label": "Open",
+            "pri": 2,
+            "v": {"t": count(view.open_positions), **({"sub": of} if of else {})},
+        },
+        {"id": "risk", "label": "Risk", "pri": 1, "v": risk},
+        {"id": "age", "label": "Data age", "pri": 1, "v": {"t": age(view.data_age_s)}},
+        {"id": "lag", "label": "Loop lag p95", "pri": 3, "v": {"t": millis(view.loop_lag_p95_ms)}},
+    ]
+
+
+def feed_text(feed: FeedView | None) -> tuple[str, bool]:
+    """Return the label of the feed with its place, and whether the market is synthetic."""
+    if feed is None:
+        return "No candles: choose files", False
+    place = "finished" if feed.done else f"candle {count(feed.position)} of {count(feed.length)}"
+    markets = feed.symbols[0] if len(feed.symbols) == 1 else f"{len(feed.symbols)} markets"
+    return f"{feed.label} · {markets} · {feed.timeframe} · {place}", feed.synthetic
+
+
+def parse_paths(text: str) -> list[str]:
+    """Return the file paths of a line, separated by semicolons.
+
+    >>> parse_paths(" btc.csv ; eth.parquet;")
+    ['btc.csv', 'eth.parquet']
+    """
+    return [str(Path(part.strip()).expanduser()) for part in text.split(";") if part.strip()]
+
+
+class EngineBar(ActingPanel):
+    """The bar on top of every page: badge, key figures, controls and the feed. It never starts anything by itself."""
+
+    title: ClassVar[str] = "Engine"
+    hz: ClassVar[float] = 4.0
+
+    def _build(self) -> None:
+        """Turn the panel's frame into the bar."""
+        super()._build()
+        self.frame.children = [self.engine, self.feed_line, self.drawer, self.strip, self.refusal, self.outcome]
+        self.frame.remove_class("sn-panel")
+        self.frame.add_class("sn-enginebox")
+
+    def body(self) -> list[w.Widget]:
+        """Make the bar, the line of the feed and its drawer."""
+        self._echo = False
+        self._view: EngineView | None = None
+        self.badge = styled(w.HTML('<span class="sn-badge">PAPER</span>'), "sn-badgebox")
+        self.figures = Table(kind="kpi", caption="Engine state")
+        self.flatten = styled(w.Checkbox(value=True, description="Flatten", indent=False), "sn-check")
+        self.kill_confirm = Confirm("Kill now", extra=[self.flatten])
+        self.stop_confirm = Confirm("Stop now", "primary")
+        controls = styled(w.HBox(self._make_controls()), "sn-controls")
+        self.engine = styled(
+            w.HBox([self.badge, self.figures, controls, self.stop_confirm, self.kill_confirm]), "sn-engine"
+        )
+        self._make_feed()
+        return [self.engine, self.feed_line, self.drawer]
+
+    def _make_controls(self) -> list[w.Widget]:
+        self.run = btn("Start", "primary", "play", do=self._run)
+        self.step = btn("Step", "", "step", "Process one candle (only while paused)", do=lambda: self.act("step", n=1))
+        self.speed = dropdown("Speed", _SPEEDS, 1.0)
+        self.speed.observe(self._sped, "value")
+        self.stop = btn("Stop…", tip="Stop the engine; asks before it acts", do=self._ask_stop)
+        self.kill = btn(
+            "Kill…", "danger", "kill", "Stop all strategies at once; asks before it acts", do=self._ask_kill
+        )
+        self.flatten.observe(lambda _: self.kill_confirm.say(self._kill_effect()), "value")
+        return [self.run, self.step, self.speed, self.stop, self.kill]
+
+    def _make_feed(self) -> None:
+        self.feed = styled(w.HTML(), "sn-feed")
+        self.files = btn("Open candles…", "quiet", tip="Replay your own CSV or Parquet files", do=self._toggle_drawer)
+        self.feed_line = styled(w.HBox([self.feed, self.files]), "sn-feedline")
+        self.path = field("Candle files", "path to CSV or Parquet; several with ;")
+        self.open = btn("Open", "primary", do=self._open_paths)
+        self.upload = w.FileUpload(
+            icon="", accept=".csv,.parquet", multiple=True, description="Upload", tooltip="Upload candle files"
+        )
+        styled(self.upload, "sn-btn").observe(self._uploaded, "value")
+        close = btn("Close", "quiet", do=lambda: show(self.drawer, False))
+        self.drawer = styled(w.HBox([self.path, self.open, self.upload, close]), "sn-drawer", "sn-off")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def paint(self, view: EngineView) -> None:
+        """Write what changed."""
+        self._view = view
+        self.figures.show(figures(view))
+        self._paint_controls(view)
+        words, synthetic = feed_text(view.feed)
+        mark = '<span class="sn-tag sn-t-warn">Synthetic market</span> ' if synthetic else ""
+        notes = "".join(f" · {escape(note)}" for note in view.notes)
+        self._put(self.feed, "value", f"<span>{mark}<span>{escape(words)}{notes}</span></span>")
+
+    def _paint_controls(self, view: EngineView) -> None:
+        label, icon, tip = {
+            "running": ("Pause", "pause", "Pause: no new candles until you resume; stops stay where they are"),
+            "paused": ("Resume", "play", "Go on with the next candle"),
+            "stopping": ("Stopping", "pause", "The engine is stopping"),
+        }.get(view.state, ("Start", "play", "Start the paper engine"))
+        no_feed = view.feed is None
+        self._put(self.run, "description", label)
+        self._put(self.run, "tooltip", "Open candles first" if no_feed else tip)
+        self._put(self.run, "disabled", no_feed or view.state == "stopping")
+        self.run.remove_class("sn-i-play" if icon == "pause" else "sn-i-pause")
+        self.run.add_class(f"sn-i-{icon}")
+        (self.run.add_class if view.state == "stopped" else self.run.remove_class)("is-primary")
+        self._put(self.step, "disabled", view.state != "paused")
+        self._put(self.stop, "disabled", view.state == "stopped")
+        if view.feed is not None and view.feed.speed in dict(_SPEEDS).values() and view.feed.speed != self.speed.value:
+            self._echo = True
+            self.speed.value = view.feed.speed
+            self._echo = False
+
+    def _put(self, widget: w.Widget, trait: str, value: Any) -> None:
+        if getattr(widget, trait) != value:
+            setattr(widget, trait, value)
+
+    def _run(self) -> None:
+        self.act({"running": "pause", "paused": "resume"}.get(self._view.state if self._view else "", "start"))
+
+    def _sped(self, change: Mapping[str, Any]) -> None:
+        if not self._echo:
+            self.act("set_speed", speed=change["new"])
+
+    def _ask(self, confirm: Confirm, button: w.Button, effect: str, then: Any) -> None:
+        """Ask in the place of the button, which comes back with the focus."""
+        show(button, False)
+
+        def _closed() -> None:
+            show(button, True)
+            button.focus()
+
+        confirm.ask(effect, then, _closed)
+
+    def _ask_stop(self) -> None:
+        held = self._view.open_positions if self._view else 0
+        kept = f"; {held} open positions stay on the books without being watched" if held else ""
+        effect = f"Stops the engine and the replay{kept}."
+        self._ask(self.stop_confirm, self.stop, effect, lambda: self.act("stop", flatten=False))
+
+    def _ask_kill(self) -> None:
+        self._ask(self.kill_confirm, self.kill, self._kill_effect(), self._kill_now)
+
+    def _kill_now(self) -> None:
+        done = "Killed: no order is sent any more."
+        self.act("kill", author="panel", flatten=self.flatten.value, done=done)
+
+    def _kill_effect(self) -> str:
+        view = self._view
+        busy = sum(s.state not in ("dormant", "failed", "removed") for s in view.strategies) if view else 0
+        held = view.open_positions if view else 0
+        fate = f"closes {held} positions at market" if self.flatten.value else f"keeps {held} positions and their stops"
+        return f"Stops {busy} strategies for good, {fate}."
+
+    def _toggle_drawer(self) -> None:
+        show(self.drawer, "sn-off" in self.drawer._dom_classes)
+
+    def _open_paths(self) -> None:
+        paths = parse_paths(self.path.value)
+        if paths:
+            self._open(paths)
+
+    def _open(self, paths: list[str]) -> None:
+        hide = lambda _: show(self.drawer, False)  # noqa: E731
+        self.act("open_feed", paths=paths, then=hide, done=f"{len(paths)} files opened. Press Start to replay them.")
+
+    def _uploaded(self, change: Mapping[str, Any]) -> None:
+        files: Iterable[Mapping[str, Any]] = change["new"]
+        if not files:
+            return
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="stratnb-")
+        paths = []
+        for file in files:
+            path = Path(self._folder.name) / Path(str(file["name"])).name
+            path.write_bytes(bytes(file["content"]))
+            paths.append(str(path))
+        self.upload.value = ()
+        self._open(paths)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the engine's figures as one row."""
+        v = self.board.view()
+        names = (
+            "name",
+            "state",
+            "mode",
+            "account",
+            "equity",
+            "day_pnl",
+            "gross_exposure",
+            "open_positions",
+            "risk_state",
+            "data_age_s",
+            "loop_lag_p95_ms",
+        )
+        return pd.DataFrame([{name: getattr(v, name) for name in names}])

@@ -1,0 +1,129 @@
+"""The start of the trader's page: nothing runs until the button is pressed; then the kernel hosts a paper engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ipywidgets as w
+
+from stratnb.errors import ConfigError
+from stratnb.ui.controls import btn, field, segment, show, styled
+from stratnb.ui.dashboards import Dashboard, error_card
+from stratnb.ui.format import escape
+from stratnb.ui.panel import root
+from stratnb.ui.panels.acting import refusal_html
+from stratnb.ui.panels.engine_bar import parse_paths
+from stratnb.ui.pump import pump
+from stratnb.ui.serve import data_files
+from stratnb.ui.work import Work
+from stratnb.view import Board
+
+__all__ = ["Choice", "StartPage", "paper_engine", "trader"]
+
+ABSENT_S: Final = 30.0
+START_SPEED: Final = 60.0
+SYNTHETIC, FILES = "Synthetic", "My candle files"
+WORDS: Final = {
+    SYNTHETIC: "Ten markets of one-minute candles from a seeded generator. No real prices, no keys, no network.",
+    FILES: "CSV or Parquet with time, open, high, low, close and volume; the symbol comes from the file name.",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The market of the paper engine: candle files, or the synthetic one without any."""
+
+    paths: tuple[str, ...] = ()
+
+
+def paper_engine(choice: Choice) -> Board:
+    """Return the started paper engine of this kernel on the chosen market; runs in a worker thread."""
+    from stratnb.engine import paper_board
+
+    board: Board = paper_board(paths=choice.paths, speed=START_SPEED)
+    return board
+
+
+class StartPage:
+    """The card with the choice of a market and the button; after it, the dashboard takes its place."""
+
+    def __init__(self, start: Callable[[Choice], Board] = paper_engine, *, paths: tuple[str, ...] = ()) -> None:
+        self._start = start
+        self._work: Work | None = None
+        self.dashboard: Dashboard | None = None
+        self.market = segment([SYNTHETIC, FILES], FILES if paths else SYNTHETIC)
+        self.market.observe(lambda _: self._lay(), "value")
+        self.paths = field("Files", "paths, several with ;", value="; ".join(paths))
+        self.words = styled(w.HTML(), "sn-muted")
+        self.button = btn(
+            "Start paper engine", "primary", "play", "Start a private paper engine in this kernel", do=self.start
+        )
+        self.said = styled(w.HTML(), "sn-msg")
+        self.refusal = styled(w.HBox([self.said]), "sn-strip", "sn-off")
+        self.busy = styled(
+            w.HTML('<span role="status">Starting: the first start compiles the blocks, about ten seconds.</span>'),
+            "sn-muted",
+            "sn-off",
+        )
+        head = w.HTML(
+            '<span class="sn-badge">PAPER</span><h1>stratnb trader</h1>'
+            "<p>No engine runs yet. It starts when you press the button, belongs to this page alone, trades on paper "
+            "only and stops 30 s after the page is closed.</p>"
+        )
+        row = styled(w.HBox([self.button, self.busy]), "sn-row")
+        parts = [styled(head, "sn-starthead"), self.market, self.words, self.paths, row, self.refusal]
+        self.card = styled(w.VBox(parts), "sn-panel", "sn-startcard")
+        self.place = w.VBox([styled(w.VBox([self.card]), "sn-page", "sn-startpage")])
+        self.widget = root(self.place)
+        self._lay()
+        pump().start()
+
+    def start(self) -> None:
+        """Start the engine on the chosen market; a second click does nothing."""
+        if self._work is not None or self.dashboard is not None:
+            return
+        paths = tuple(parse_paths(self.paths.value)) if self.market.value == FILES else ()
+        if self.market.value == FILES and not paths:
+            self._refused(
+                ConfigError("missing", "no candle file was given", hint="give a path, or take the synthetic market")
+            )
+            return
+        show(self.refusal, False)
+        show(self.busy, True)
+        self.button.disabled = True
+        self._work = Work(lambda **_: self._start(Choice(paths)))
+        pump().track(self._work, self._started)
+
+    def _started(self, work: Any) -> None:
+        self._work = None
+        show(self.busy, False)
+        self.button.disabled = False
+        if work.error is not None:
+            self._refused(work.error)
+            return
+        board = work.result()
+        try:
+            self.dashboard = Dashboard(board)
+        except Exception as error:
+            self.place.children = [error_card(error, "The dashboard could not be built")]
+            return
+        self.place.children = self.dashboard.body
+        pump().on_absent(ABSENT_S, lambda: board.submit("stop", flatten=False))
+
+    def _refused(self, error: BaseException) -> None:
+        self.said.value = f'<span role="alert">{refusal_html(error)}</span>'
+        show(self.refusal, True)
+
+    def _lay(self) -> None:
+        show(self.paths, self.market.value == FILES)
+        self.words.value = f"<span>{escape(WORDS[self.market.value])}</span>"
+
+
+def trader(*, start: Callable[[Choice], Board] = paper_engine) -> w.Widget:
+    """Return the trader's page; candle files named at the start of the server are preset, nothing is started."""
+    try:
+        return StartPage(start, paths=tuple(map(str, data_files()))).widget
+    except Exception as error:
+        return root(styled(w.VBox([error_card(error, "The page could not be built")]), "sn-page"))

@@ -1,0 +1,111 @@
+// A live chart. A new view asks for a snapshot; after it, messages count up by one, and a gap asks for the next snapshot.
+class Live {
+  constructor(model, canvas) {
+    Object.assign(this, { model, canvas, seq: null, asked: false, free: false, applying: false, timer: 0, range: canvas.by('xr') });
+    this.moved = guarded(model, 'chart range', () => this.onRange());
+    if (this.range) this.range.change.connect(this.moved);
+    this.ask();
+  }
+
+  ask() {
+    if (this.asked) return;
+    this.asked = true;
+    tell(this.model, { ready: true });
+  }
+
+  receive(message, buffers) {
+    const started = performance.now();
+    if (message.png) { this.save(message); return; }
+    if (!message.ops) return;
+    if (message.snapshot) this.asked = false;
+    else if (this.seq === null || message.seq !== this.seq + 1) { this.ask(); return; }
+    this.applying = true;
+    try {
+      for (const op of message.ops) this.canvas.apply(op, buffers);
+      this.seq = message.seq;
+      this.show(message.range, message.force);
+    } catch (error) {
+      this.seq = null;
+      throw error;
+    } finally { this.applying = false; }
+    cost(message, started);
+  }
+
+  show(range, force) {
+    if (!this.range || !range || (this.free && !force)) return;
+    this.free = false;
+    this.range.setv({ start: range[0], end: range[1] });
+  }
+
+  // Only a person's pan or zoom gets here: Python then stops following and pages older candles in.
+  onRange() {
+    if (this.applying) return;
+    this.free = true;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => tell(this.model, { range: [this.range.start, this.range.end] }), 120);
+  }
+
+  save(message) {
+    if (message.saved || !this.canvas.host.offsetParent) return;
+    message.saved = true;
+    this.canvas.png(message.png);
+  }
+}
+
+// One embedding of the figure; a new figure (another scale) makes a new one in the same box.
+class Drawing {
+  constructor(model, host, box) {
+    Object.assign(this, { model, host, box, ends: [], canvas: new Canvas(model, host, box) });
+  }
+
+  async open() {
+    const { model, host, box, canvas, ends } = this;
+    box.style.visibility = 'hidden';  // until it is themed: no flash of default colours
+    await canvas.embed();
+    requestAnimationFrame(() => { box.style.visibility = ''; });
+    const cross = model.get('cfg').cross ? new Crosshair(model, canvas, host, box) : null;
+    const receive = guarded(model, 'chart', (message, buffers) => { this.live.receive(message, buffers || []); });
+    if (cross) ends.push(() => cross.stop());
+    model.on('msg:custom', receive);
+    ends.push(() => model.off('msg:custom', receive));
+    this.live = new Live(model, canvas);
+    this.entry = { model, doc: canvas.doc, by: name => canvas.by(name), root: canvas.root, live: this.live, cross };
+    (window.__sn_charts ||= []).push(this.entry);
+    return this;
+  }
+
+  close() {
+    for (const end of this.ends) end();
+    window.__sn_charts = (window.__sn_charts || []).filter(entry => entry !== this.entry);
+    this.canvas.clear();
+    this.box.textContent = '';
+  }
+}
+
+async function chart({ model, el: host }) {
+  host.classList.add('sn-chart');
+  const box = el('div', 'sn-chart-box'), leave = join(host);
+  box.style.height = model.get('height');
+  box.setAttribute('role', 'img');
+  box.setAttribute('aria-label', model.get('caption'));
+  host.append(box);
+  let drawing = null, turn = Promise.resolve();
+  const open = () => {
+    turn = turn.then(async () => {
+      drawing?.close();
+      drawing = null;
+      drawing = await new Drawing(model, host, box).open();
+    }).catch(error => complain(model, 'chart', error));
+    return turn;
+  };
+  const onCaption = () => box.setAttribute('aria-label', model.get('caption'));
+  await open();
+  model.on('change:item', open);
+  model.on('change:caption', onCaption);
+  return () => {
+    leave();
+    model.off('change:item', open);
+    model.off('change:caption', onCaption);
+    turn.then(() => drawing?.close());
+  };
+}

@@ -1,0 +1,59 @@
+"""A piece of work in a thread of its own, polled like any job: progress, cancel, result or error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Work"]
+
+
+class Work:
+    """Runs `call(progress=, cancelled=)` in a daemon thread; it never touches a widget.
+
+    `progress(done, total)` may be called from the thread; `cancelled()` tells it to end early.
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.done = False
+        self.error: BaseException | None = None
+        self.fraction = 0.0
+        self.cancelled = False
+        self.started_s = time.monotonic()
+        self._call = call
+        self._result: Any = None
+        self._thread = threading.Thread(target=self._run, name="stratnb-backtest", daemon=True)
+        self._thread.start()
+
+    def result(self) -> Any:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self._result
+
+    def cancel(self) -> None:
+        """Ask the work to end early; what it returns after that is thrown away."""
+        self.cancelled = True
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread, in tests and plain Python."""
+        self._thread.join(seconds)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Return the estimated rest, None before there is progress."""
+        took = time.monotonic() - self.started_s
+        return took * (1 - self.fraction) / self.fraction if self.fraction > 0 else None
+
+    def _progress(self, done: float, total: float = 1.0) -> None:
+        self.fraction = min(max(done / total, 0.0), 1.0) if total > 0 else 1.0
+
+    def _run(self) -> None:
+        try:
+            self._result = self._call(progress=self._progress, cancelled=lambda: self.cancelled)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done = True

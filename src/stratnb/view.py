@@ -1,0 +1,287 @@
+"""What a viewer sees of an engine: immutable pictures, swapped at most ten times a second.
+
+The engine thread makes an `EngineView`; panels read it and never touch the engine's own state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.events import Event
+
+__all__ = [
+    "AnalyzerView",
+    "Board",
+    "CacheEntryView",
+    "CacheView",
+    "CheckView",
+    "DecisionView",
+    "EngineView",
+    "FeedView",
+    "JobView",
+    "PositionView",
+    "StrategyView",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedView:
+    """The replay feed: where it stands and how fast it runs. `speed` is a multiple of real time, inf for max."""
+
+    label: str
+    symbols: tuple[str, ...]
+    timeframe: str
+    speed: float
+    position: int
+    length: int
+    done: bool
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyView:
+    """One row of the strategy table. Ratios are None while undefined; money in quote units."""
+
+    strategy_id: str
+    name: str
+    title: str
+    symbol: str
+    label: str
+    timeframe: str
+    state: str
+    paused: bool
+    cached: bool
+    pinned: bool
+    side: int
+    quantity: float
+    open_pnl: float
+    realized_pnl: float
+    total_pnl: float
+    trades: int
+    wins: int
+    win_rate: float | None
+    profit_factor: float | None
+    max_drawdown: float
+    equity: float
+    exposure: float
+    denials: int
+    last_candle_ms: int | None
+    last_decision_ms: int | None
+    last_decision: str
+    last_reason: str
+    last_score: float
+    warmup_done: int
+    warmup_needed: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PositionView:
+    """One open position with its levels; targets are (price, share of the original quantity, done)."""
+
+    strategy_id: str
+    symbol: str
+    side: int
+    quantity: float
+    entry_price: float
+    mark_price: float
+    notional: float
+    unrealized_pnl: float
+    r_multiple: float | None
+    stop: float | None
+    stop_reason: str
+    targets: tuple[tuple[float, float, bool], ...]
+    opened_ms: int
+    stop_history: tuple[tuple[int, float], ...]
+    pending_exit: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntryView:
+    """One cache entry, in LRU order (least recent first)."""
+
+    strategy_id: str
+    age_s: float
+    idle_s: float
+    accesses: int
+    bytes: int
+    pinned: bool
+    pin_reasons: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheView:
+    """The statistics of the orchestrator cache."""
+
+    capacity: int
+    size: int
+    pinned: int
+    over_capacity: int
+    hits: int
+    misses: int
+    joins: int
+    hit_rate: float | None
+    creations: int
+    creation_failures: int
+    evictions: int
+    evictions_by_reason: Mapping[str, int]
+    creation_ms: Mapping[str, float | None]
+    switch_ms: Mapping[str, float | None]
+    resident_bytes: int
+    entries: tuple[CacheEntryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """Everything that changes on screen, at one moment. Times are of the feed's clock."""
+
+    seq: int
+    name: str
+    state: Literal["stopped", "running", "paused", "stopping"]
+    mode: Literal["exclusive", "parallel"]
+    trade: str
+    account: str
+    quote: str
+    now_ms: int
+    equity: float
+    start_equity: float
+    day_pnl: float
+    gross_exposure: float
+    net_exposure: float
+    exposure_limit: float | None
+    open_positions: int
+    max_open_positions: int | None
+    risk_state: Literal["ACTIVE", "REDUCING", "HALTED"]
+    risk_reason: str
+    data_age_s: float | None
+    loop_lag_p95_ms: float
+    feed: FeedView | None
+    strategies: tuple[StrategyView, ...]
+    positions: tuple[PositionView, ...]
+    cache: CacheView
+    markets: Mapping[str, int]
+    events_seq: int
+    events_dropped: int
+    version: str
+    host: str = ""
+    pid: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerView:
+    """One analyzer at one candle; `contribution` is signed direction times confidence times weight share."""
+
+    name: str
+    kind: str
+    ready: bool
+    direction: int
+    confidence: float
+    weight: float
+    contribution: float
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """One filter, sizing step or risk check at one candle."""
+
+    name: str
+    passed: bool
+    value: str
+    limit: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """The whole decision of one strategy at one candle, explained. `action` is ENTER, SKIP, WAIT, HOLD or WARMING."""
+
+    strategy_id: str
+    open_time_ms: int
+    close_time_ms: int
+    action: str
+    direction: int
+    reason: str
+    reason_text: str
+    score: float
+    score_needed: float
+    confidence: float
+    confidence_needed: float
+    mode: str
+    catchup: bool
+    close: float
+    stop: float | None
+    targets: tuple[float, ...]
+    quantity: float | None
+    notional: float | None
+    analyzers: tuple[AnalyzerView, ...]
+    filters: tuple[CheckView, ...]
+    sizing: tuple[CheckView, ...]
+    risk: tuple[CheckView, ...]
+    warmup_done: int
+    warmup_needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A submitted operation: done or not, its result or its error (code, message, remedy)."""
+
+    op: str
+    done: bool
+    result: Any = None
+    error: tuple[str, str, str] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Board(Protocol):
+    """What a panel binds to. Reading never blocks on the engine; acting only submits."""
+
+    def view(self) -> EngineView:
+        """Return the newest picture."""
+        ...
+
+    def events_since(self, seq: int, limit: int = 1000) -> Sequence[Event]:
+        """Return buffered events with a larger sequence number, oldest first."""
+        ...
+
+    def submit(self, op: str, /, **arguments: Any) -> Any:
+        """Queue an operation of the engine and return its `Job`."""
+        ...
+
+    def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
+        """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""
+        ...
+
+    def lines(self, strategy_id: str) -> tuple[tuple[str, str], ...]:
+        """Return the drawable columns of a strategy as (column, label), all on the price axis."""
+        ...
+
+    def columns(self, strategy_id: str, names: Sequence[str], *, last: int = 2000, before_ms: int | None = None) -> Floats:
+        """Return rows of primary candles: open_time_ms, then the named columns (NaN while warming up)."""
+        ...
+
+    def decisions(self, strategy_id: str) -> Floats:
+        """Return (open_time_ms, action code, direction, reason code) of the kept decisions, oldest first."""
+        ...
+
+    def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
+        """Return one decision explained, the newest by default, or None when nothing was decided there."""
+        ...
+
+    def fills(self, strategy_id: str | None = None) -> Sequence[Any]:
+        """Return the kept fills (`model.Fill`), oldest first."""
+        ...
+
+    def equity(self, strategy_id: str | None = None) -> Floats:
+        """Return rows (time_ms, equity) of a strategy or of the account, thinned to at most 5,000."""
+        ...

@@ -1,0 +1,60 @@
+"""What every test shares: the examples of hypothesis, and no network but this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("check", max_examples=8, deadline=None, derandomize=True)
+settings.register_profile("test", max_examples=60, deadline=None, derandomize=True)
+settings.load_profile("test")
+
+LOOPBACK = {"", "localhost", "::1", "0.0.0.0", None}
+_outside: list[str] = []
+
+
+def _is_loopback(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    return name in LOOPBACK or str(name).startswith("127.")
+
+
+def _refuse(host: object) -> None:
+    if not _is_loopback(host):
+        _outside.append(str(host))
+        raise ConnectionRefusedError(f"a test may talk to this machine only, not to {host!r}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def refused_hosts() -> Iterator[list[str]]:
+    """Refuse connections and name look-ups that leave the machine; give the hosts that the test asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            real = getattr(socket.socket, name)
+
+            def guarded(self: socket.socket, address: Any, real: Any = real) -> Any:
+                if self.family in (socket.AF_INET, socket.AF_INET6):
+                    _refuse(address[0])
+                return real(self, address)
+
+            patch.setattr(socket.socket, name, guarded)
+        look_up = socket.getaddrinfo
+
+        def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+            _refuse(host)
+            return look_up(host, *args, **kwargs)
+
+        patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        yield _outside
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that tried to leave the machine, even when the code under test swallowed the refusal."""
+    _outside.clear()
+    yield
+    if _outside:
+        pytest.fail(f"the test tried to reach {', '.join(sorted(set(_outside)))}")
