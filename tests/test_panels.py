@@ -538,3 +538,24 @@ def test_a_start_that_fails_says_why_and_can_be_tried_again() -> None:
     pump().paint_now()
     assert "file_not_found" in page.said.value
     assert page.button.disabled is False
+
+
+def test_a_decision_is_copied_as_json_whatever_numbers_it_holds() -> None:
+    board = SampleBoard(1)
+    plain = board.decision(board.strategy_id(0))
+    assert plain is not None
+    board.decision = lambda *_: replace(plain, catchup=np.bool_(True), score=np.float64(0.5))  # type: ignore[method-assign]
+    panel = DecisionPanel(board)
+    assert "&quot;catchup&quot;: true" in panel.details.value
+
+
+def test_finished_candles_leave_nothing_to_resume() -> None:
+    board = SampleBoard(1)
+    board.state = "paused"
+    view = board.view()
+    assert view.feed is not None
+    board.view = lambda: replace(view, feed=replace(view.feed, done=True))  # type: ignore[method-assign]
+    bar = EngineBar(board)
+    assert bar.figures.rows[0]["v"]["t"] == "Finished"
+    assert (bar.run.disabled, bar.step.disabled) == (True, True)
+    assert "used up" in bar.run.tooltip

@@ -222,6 +222,15 @@ def test_a_pump_that_fails_says_so_in_every_panel_and_restarts(pump: Pump) -> No
     asyncio.run(scenario())
 
 
+def test_the_strips_of_a_failed_pump_go_when_it_ticks_again() -> None:
+    panel = Numbers(SampleBoard(1))
+    panel.fail("pump_failed", "stopped", retry=lambda: None)
+    assert "sn-off" not in panel.strip._dom_classes
+    panel.pump.paint_now()
+    assert "sn-off" in panel.strip._dom_classes and len(panel.seen) == 2
+    panel.close()
+
+
 def test_without_a_loop_it_paints_on_demand(pump: Pump) -> None:
     assert pump.start() is False
     panel = Recorder(SampleBoard(1))

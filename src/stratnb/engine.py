@@ -20,9 +20,9 @@ from stratnb.multi.jobs import Job, start_job
 from stratnb.multi.operations import OPERATIONS, Operations, load_files, open_replay
 from stratnb.multi.picture import EngineState
 from stratnb.multi.reading import Reading
-from stratnb.multi.records import State, StrategyRecord
+from stratnb.multi.records import Policy, State, StrategyRecord
 from stratnb.multi.settings import EngineSettings
-from stratnb.multi.switch import Policy, SwitchResult
+from stratnb.multi.switch import SwitchResult
 from stratnb.services.notify import Notifier
 from stratnb.view import EngineView
 

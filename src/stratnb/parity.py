@@ -21,7 +21,18 @@ from stratnb.strategy.config import StrategyConfig
 __all__ = ["Parity", "parity"]
 
 Floats = npt.NDArray[np.float64]
-COLUMNS = ("side", "quantity", "price", "fee", "time_ms", "reason", "realized_pnl", "position_after", "trade_no", "average")
+COLUMNS = (
+    "side",
+    "quantity",
+    "price",
+    "fee",
+    "time_ms",
+    "reason",
+    "realized_pnl",
+    "position_after",
+    "trade_no",
+    "average",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,9 @@ class Parity:
     def __str__(self) -> str:
         """Return the verdict on one line."""
         verdict = "identical" if self.identical else f"different: {self.difference}"
-        return f"{self.name} on {self.symbol}, {self.candles} candles, {self.trades} trades, {self.fills} fills: {verdict}"
+        return (
+            f"{self.name} on {self.symbol}, {self.candles} candles, {self.trades} trades, {self.fills} fills: {verdict}"
+        )
 
 
 def parity(
@@ -96,10 +109,11 @@ def _difference(test: Backtest, fills: Floats, equity: Floats, decisions: Floats
     if where := _first(test.fill_rows, fills):
         row, column = where
         return f"fill {row}, {COLUMNS[column]}: backtest {_at(test.fill_rows, where)}, engine {_at(fills, where)}"
-    if where := _first(test.equity_curve[:, None], equity[:, None]):
-        return f"equity at candle {where[0]}: backtest {_at(test.equity_curve[:, None], where)}, engine {_at(equity[:, None], where)}"
-    if where := _first(test.decision_rows, decisions):
-        return f"decision {where[0]}, column {where[1]}: backtest {_at(test.decision_rows, where)}, engine {_at(decisions, where)}"
+    pairs = (("equity", test.equity_curve[:, None], equity[:, None]), ("decision", test.decision_rows, decisions))
+    for name, ours, theirs in pairs:
+        if where := _first(ours, theirs):
+            place = f"{name} {where[0]}, column {where[1]}"
+            return f"{place}: backtest {_at(ours, where)}, engine {_at(theirs, where)}"
     return ""
 
 

@@ -266,7 +266,9 @@ class Board(Protocol):
         """Return the drawable columns of a strategy as (column, label), all on the price axis."""
         ...
 
-    def columns(self, strategy_id: str, names: Sequence[str], *, last: int = 2000, before_ms: int | None = None) -> Floats:
+    def columns(
+        self, strategy_id: str, names: Sequence[str], *, last: int = 2000, before_ms: int | None = None
+    ) -> Floats:
         """Return rows of primary candles: open_time_ms, then the named columns (NaN while warming up)."""
         ...
 

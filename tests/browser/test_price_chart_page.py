@@ -62,6 +62,9 @@ def test_it_moves_pages_and_comes_back(voila: Callable[..., Any], open_page: Cal
     page.locator(".sn-rd-time").wait_for()
     page.mouse.move(box["x"] + 300, y)
     page.locator(".sn-over.is-live").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save PNG").click()
+    assert saved.value.suggested_filename == "BTC-USDT-5m.png"
     faults.check()
 
 

@@ -20,7 +20,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stratnb.errors import ConfigError, nearest
 from stratnb.kernels.jit import Kernel
 
-__all__ = ["CANDLE_COLUMNS", "Analyzer", "Block", "Exit", "Filter", "Indicator", "Input", "Ref", "Role", "Sizing", "find", "kinds"]
+__all__ = [
+    "CANDLE_COLUMNS",
+    "Analyzer",
+    "Block",
+    "Exit",
+    "Filter",
+    "Indicator",
+    "Input",
+    "Ref",
+    "Role",
+    "Sizing",
+    "find",
+    "kinds",
+]
 
 Role = Literal["indicator", "analyzer", "filter", "sizing", "exit"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -7,6 +7,7 @@ price and at each primary close; the level row keeps the tightest stop of all of
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,7 +17,17 @@ from stratnb.blocks.indicators import Atr, Bollinger, Donchian
 from stratnb.kernels.jit import kernel
 from stratnb.kernels.windows import Floats
 
-__all__ = ["MAX_TARGETS", "Breakeven", "Level", "SignalExit", "StopLoss", "TakeProfit", "TimeExit", "Trailing", "TrailingStart"]
+__all__ = [
+    "MAX_TARGETS",
+    "Breakeven",
+    "Level",
+    "SignalExit",
+    "StopLoss",
+    "TakeProfit",
+    "TimeExit",
+    "Trailing",
+    "TrailingStart",
+]
 
 MAX_TARGETS = 8
 
@@ -98,7 +109,7 @@ class TakeProfit(Exit, kind="take_profit"):
     @model_validator(mode="after")
     def _ladder(self) -> TakeProfit:
         reach = [level.at for level in self.levels]
-        if any(b <= a for a, b in zip(reach, reach[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(reach)):
             raise ValueError("targets_not_increasing: levels[].at must rise strictly")
         if sum(level.close for level in self.levels) > 1 + 1e-9:
             raise ValueError("close_sum: the shares of levels[].close add up to more than 1")
@@ -117,7 +128,11 @@ class TakeProfit(Exit, kind="take_profit"):
         """Return basis and period, then eight rows of (at, close, on_hit mask), padded with NaN."""
         rows = [[level.at, level.close, _mask(level)] for level in self.levels]
         rows += [[math.nan] * 3] * (MAX_TARGETS - len(rows))
-        return [float(("fraction", "r", "atr").index(self.basis)), float(self.period), *(v for row in rows for v in row)]
+        return [
+            float(("fraction", "r", "atr").index(self.basis)),
+            float(self.period),
+            *(v for row in rows for v in row),
+        ]
 
     @staticmethod
     @kernel
@@ -203,7 +218,9 @@ class Trailing(Exit, kind="trailing"):
     reason: ClassVar[str] = "trailing"
 
     basis: Literal["percent", "atr", "chandelier", "bollinger"] = Field("percent", title="Basis")
-    distance: float = Field(0.01, gt=0, lt=1, title="Distance from the best price", json_schema_extra={"x-unit": "fraction"})
+    distance: float = Field(
+        0.01, gt=0, lt=1, title="Distance from the best price", json_schema_extra={"x-unit": "fraction"}
+    )
     multiple: float | None = Field(None, gt=0, le=50, title="Multiple of ATR", json_schema_extra={"x-unit": "atr"})
     period: int | None = Field(None, ge=2, le=500, title="Look-back (candles)")
     dev: float = Field(2.0, gt=0, le=10, title="Deviations of the band")
@@ -282,7 +299,9 @@ class TimeExit(Exit, kind="time_exit"):
 
     max_minutes: float | None = Field(None, gt=0, title="Longest hold (minutes)")
     max_candles: int | None = Field(None, ge=1, title="Longest hold (candles)")
-    only_below: float | None = Field(None, ge=-1, le=10, title="Only below this return", json_schema_extra={"x-unit": "fraction"})
+    only_below: float | None = Field(
+        None, ge=-1, le=10, title="Only below this return", json_schema_extra={"x-unit": "fraction"}
+    )
 
     @model_validator(mode="after")
     def _limited(self) -> TimeExit:

@@ -1,1 +1,1 @@
-""""""
+"""Where orders go and candles come from: paper and replay."""

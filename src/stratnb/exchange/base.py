@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Instant(NamedTuple):
-    """The candles that closed at one time: `close_ms`, then (market number, row of open, high, low, close, volume, time)."""
+    """The candles that closed at `close_ms`: market number and row (open, high, low, close, volume, open time)."""
 
     close_ms: int
     candles: Sequence[tuple[int, Floats]]

@@ -64,7 +64,9 @@ class ReplayFeed:
     def speed(self, value: float) -> None:
         """Set the speed; only numbers above 0 are speeds."""
         if not isinstance(value, (int, float)) or not value > 0:
-            raise ConfigError("speed", f"speed {value!r} is not above 0", value=value, hint="1 is real time, inf is max")
+            raise ConfigError(
+                "speed", f"speed {value!r} is not above 0", value=value, hint="1 is real time, inf is max"
+            )
         self._speed = float(value)
 
     @property
@@ -109,5 +111,8 @@ def _check(series: Sequence[Candles]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            "duplicate_symbol", f"more than one series of {', '.join(twice)}", value=twice, hint="name them with symbol="
+            "duplicate_symbol",
+            f"more than one series of {', '.join(twice)}",
+            value=twice,
+            hint="name them with symbol=",
         )

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import types
 
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
-from stratnb.kernels.jit import F8, F8X2, I8, entry, helper
+from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     A_FREE,
-    B_EQUITY,
+    B_DENIALS,
     B_ENTRIES,
+    B_EQUITY,
     B_HELD,
     B_ORDER,
     B_ORDER_MS,
     B_QUANTITY,
-    B_DENIALS,
     C_TIME,
     D_ACTION,
     D_CLOSE,
     D_EQUITY,
     D_FLAGS,
-    D_FREE,
     D_NOTIONAL,
     D_POSITION,
     D_QUANTITY,
@@ -46,18 +43,17 @@ from stratnb.kernels.layout import (
     H_SEGMENTS,
     H_TIMEFRAMES,
     HOLD,
-    MAX_FILLS,
     N_OUT,
     ORDER_NONE,
     PRIMARY,
     R_CLOSE,
     R_COST,
+    R_DIRECTION,
     R_EQUITY,
     R_FEES,
     R_FREE,
     R_PRICE,
     R_STOP_PRICE,
-    R_DIRECTION,
     R_TIME,
     S_CAP,
     S_LEVERAGE,
@@ -65,7 +61,6 @@ from stratnb.kernels.layout import (
     S_MIN_CANDLES,
     S_SLIPPAGE,
     S_TAKER,
-    SEG_EXITS,
     SEG_FILTERS,
     SEG_SIZING,
     SKIP,
@@ -84,27 +79,25 @@ from stratnb.kernels.layout import (
     Z_SIZE_ZERO,
     Z_TIE,
     Z_WARMING,
-    Z_NO_SIGNALS,
 )
-from stratnb.kernels.levels import arm, first_stop, move_levels, show_position
-from stratnb.kernels.risk import check_entry, settle, sum_account
-from stratnb.kernels.trade import apply_fill, fill_open, fill_touch, place_entry, place_exit, round_down
+from stratnb.kernels.levels import first_stop, move_levels, show_position
+from stratnb.kernels.risk import check_entry, sum_account
+from stratnb.kernels.trade import place_entry, round_down
 
 __all__ = ["close_candle"]
 
 WHOLE = types.int64
-Row = np.ndarray
 
 
 @helper
 def room(params: Row, account: Row, equity: float) -> float:
     """Return the largest notional: cap x equity x leverage, and what the free balance carries with its fee."""
     carried = account[A_FREE] * 0.98 / (1.0 / params[S_LEVERAGE] + params[S_TAKER])
-    return min(params[S_CAP] * equity * params[S_LEVERAGE], carried)
+    return float(min(params[S_CAP] * equity * params[S_LEVERAGE], carried))
 
 
 @helper
-def enter(code: Row, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
+def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
     """Size, round and check an entry, place its order when nothing objects; return the reason code."""
     book, sign, price = books[slot], memory[R_DIRECTION], memory[R_CLOSE]
     stop, _ = first_stop(code, params, memory, sign, price)
@@ -152,11 +145,11 @@ def action_of(reason: float, held: bool) -> float:
         return WARMING
     if held:
         return HOLD
-    return WAIT if reason == Z_CONFLICT or reason == Z_TIE else SKIP
+    return WAIT if reason in (Z_CONFLICT, Z_TIE) else SKIP
 
 
 @helper
-def write_blocks(code: Row, memory: Row, decision: Row) -> None:
+def write_blocks(code: Ints, memory: Row, decision: Row) -> None:
     """Copy the outputs of analyzers and filters behind the decision's head."""
     at = W_DECISION
     for a in range(code[H_ANALYZERS]):
@@ -170,7 +163,7 @@ def write_blocks(code: Row, memory: Row, decision: Row) -> None:
 
 
 @helper
-def decide(code: Row, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> None:
+def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> None:
     """Decide at a primary close: aggregate, filter, move the levels, then enter if nothing objects."""
     book = books[slot]
     for j in range(decision.size):
@@ -214,7 +207,7 @@ def copy_candle(candle: Row, to: Row) -> None:
 
 
 @helper
-def close_roles(code: Row, params: Row, memory: Row, candle: Row, late: bool) -> bool:
+def close_roles(code: Ints, params: Row, memory: Row, candle: Row, late: bool) -> bool:
     """Close the timeframes that end now (or ended before a late candle); return whether the primary closed."""
     first = memory[code[H_COUNTERS] - 2] == 0.0
     group = np.empty(W_CANDLE)
@@ -243,7 +236,9 @@ def close_roles(code: Row, params: Row, memory: Row, candle: Row, late: bool) ->
 
 
 @entry(types.boolean(I8, F8, F8, F8X2, WHOLE, F8, F8, types.boolean, F8))
-def close_candle(code, params, memory, books, slot, account, candle, late, decision):  # type: ignore[no-untyped-def]
+def close_candle(
+    code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row, late: bool, decision: Row
+) -> bool:
     """Step one strategy with a closed base candle; True when its primary closed (the decision row is then filled).
 
     With `late` only the timeframes that ended in a gap before this candle are closed.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from stratnb.kernels.jit import helper
+from stratnb.kernels.jit import Ints, Row, helper
 from stratnb.kernels.layout import (
     D_CONFIDENCE,
     D_CONFIDENCE_NEED,
@@ -51,11 +49,9 @@ from stratnb.kernels.layout import (
 
 __all__ = ["aggregate", "judge"]
 
-Row = np.ndarray
-
 
 @helper
-def tally(code: Row, params: Row, memory: Row, sign: float, least: float) -> tuple[float, float, float, float]:
+def tally(code: Ints, params: Row, memory: Row, sign: float, least: float) -> tuple[float, float, float, float]:
     """Return number, sum of weights, weighted confidence and highest confidence of the signals of one side."""
     count, weights, weighted, highest = 0.0, 0.0, 0.0, 0.0
     for a in range(code[H_ANALYZERS]):
@@ -71,7 +67,7 @@ def tally(code: Row, params: Row, memory: Row, sign: float, least: float) -> tup
 
 
 @helper
-def all_weights(code: Row, params: Row) -> float:
+def all_weights(code: Ints, params: Row) -> float:
     """Return the summed weight of all enabled analyzers, ready or silent."""
     total = 0.0
     for a in range(code[H_ANALYZERS]):
@@ -80,7 +76,7 @@ def all_weights(code: Row, params: Row) -> float:
 
 
 @helper
-def aggregate(code: Row, params: Row, memory: Row) -> float:
+def aggregate(code: Ints, params: Row, memory: Row) -> float:
     """Write direction, score and confidence of the signals into the row; return the reason code."""
     mode = params[S_MODE]
     least = params[S_SIGNAL_MIN] if mode == MODE_VOTE else -1.0
@@ -118,7 +114,7 @@ def aggregate(code: Row, params: Row, memory: Row) -> float:
         reason = Z_VOTE_SPLIT
     elif mode != MODE_VOTE and score < params[S_MIN_SCORE]:
         reason = Z_LOW_SCORE
-    directed = reason == Z_ENTER or reason == Z_LOW_SCORE
+    directed = reason in (Z_ENTER, Z_LOW_SCORE)
     sign = 1.0 if is_long else -1.0
     memory[R_LONG] = n_long
     memory[R_SHORT] = n_short
@@ -129,7 +125,7 @@ def aggregate(code: Row, params: Row, memory: Row) -> float:
 
 
 @helper
-def judge(code: Row, params: Row, memory: Row, reason: float, decision: Row) -> float:
+def judge(code: Ints, params: Row, memory: Row, reason: float, decision: Row) -> float:
     """Apply filters and thresholds to the aggregated signal, write the decision's head, return the reason code."""
     direction, confidence = memory[R_DIRECTION], memory[R_CONFIDENCE]
     need, blocked = params[S_MIN_CONFIDENCE], -1.0

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from stratnb.kernels.jit import call_step, helper
+from stratnb.kernels.address import call_step
+from stratnb.kernels.jit import Ints, Row, helper
 from stratnb.kernels.layout import (
     C_CLOSE,
     C_HIGH,
@@ -58,13 +59,11 @@ from stratnb.kernels.layout import (
     WEEK_MINUTES,
 )
 
-__all__ = ["close_group", "grow_group", "group_is_late", "load_candle", "step_node", "step_segment"]
-
-Row = np.ndarray
+__all__ = ["close_group", "group_is_late", "grow_group", "load_candle", "step_node", "step_segment"]
 
 
 @helper
-def step_node(code: Row, params: Row, memory: Row, k: int) -> bool:
+def step_node(code: Ints, params: Row, memory: Row, k: int) -> bool:
     """Step node k on the present row; return whether its required inputs were finite."""
     node = code[H_NODES] + k * W_NODE
     out, outs = code[node + N_OUT], code[node + N_OUTS]
@@ -99,14 +98,14 @@ def step_node(code: Row, params: Row, memory: Row, k: int) -> bool:
 
 
 @helper
-def step_segment(code: Row, params: Row, memory: Row, segment: int) -> None:
+def step_segment(code: Ints, params: Row, memory: Row, segment: int) -> None:
     """Step all nodes of a segment in order."""
     for k in range(code[H_SEGMENTS + 2 * segment], code[H_SEGMENTS + 2 * segment + 1]):
         step_node(code, params, memory, k)
 
 
 @helper
-def load_candle(code: Row, memory: Row, role: int, candle: Row) -> None:
+def load_candle(code: Ints, memory: Row, role: int, candle: Row) -> None:
     """Write a closed candle of a role into its columns of the row."""
     start = code[H_ROLE_COLUMNS + role]
     for j in range(W_CANDLE):
@@ -117,15 +116,15 @@ def load_candle(code: Row, memory: Row, role: int, candle: Row) -> None:
 
 
 @helper
-def group_is_late(code: Row, memory: Row, role: int, open_ms: float) -> bool:
+def group_is_late(code: Ints, memory: Row, role: int, open_ms: float) -> bool:
     """Tell whether an open group of the role ended before a candle that opens at `open_ms`."""
     group = code[H_GROUPS] + role * W_GROUP
     late = open_ms >= memory[group + G_OPEN_MS] + code[H_TIMEFRAMES + role]
-    return late and memory[group + G_STATE] != GROUP_NONE
+    return bool(late and memory[group + G_STATE] != GROUP_NONE)
 
 
 @helper
-def grow_group(code: Row, memory: Row, role: int, candle: Row, first: bool) -> bool:
+def grow_group(code: Ints, memory: Row, role: int, candle: Row, first: bool) -> bool:
     """Add a base candle to the role's group; return whether the group is complete now.
 
     The group in which the data starts is withheld unless the data starts with it.
@@ -146,11 +145,11 @@ def grow_group(code: Row, memory: Row, role: int, candle: Row, first: bool) -> b
         memory[group + G_V] += candle[C_VOLUME]
         memory[group + G_CANDLES] += 1.0
     memory[group + G_C] = candle[C_CLOSE]
-    return candle[C_TIME] + code[H_BASE_MS] >= start + length
+    return bool(candle[C_TIME] + code[H_BASE_MS] >= start + length)
 
 
 @helper
-def close_group(code: Row, memory: Row, role: int, candle: Row) -> bool:
+def close_group(code: Ints, memory: Row, role: int, candle: Row) -> bool:
     """End the role's group and write its candle; return False when it is withheld."""
     group = code[H_GROUPS] + role * W_GROUP
     whole = memory[group + G_STATE] == GROUP_OPEN
@@ -161,4 +160,4 @@ def close_group(code: Row, memory: Row, role: int, candle: Row) -> bool:
     candle[C_VOLUME] = memory[group + G_V]
     candle[C_TIME] = memory[group + G_OPEN_MS]
     memory[group + G_STATE] = GROUP_NONE
-    return whole
+    return bool(whole)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 import numba
+import numpy as np
 import platformdirs
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np import arrayobj
+from tqdm import tqdm
 
-__all__ = ["F8", "F8X2", "I8", "STEP", "Kernel", "call_step", "caller", "entry", "helper", "kernel"]
+__all__ = ["F8", "F8X2", "I8", "STEP", "Ints", "Kernel", "Row", "entry", "helper", "kernel", "prepare"]
+
+Row: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,16 +52,17 @@ def cache_folder() -> str:
 @contextmanager
 def _own_cache() -> Iterator[None]:
     """Point numba at our cache folder while a function is prepared."""
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, cache_folder()
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, cache_folder()
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def _on_disk(function: Callable[..., Any]) -> bool:
     """Tell whether the function stands in a file, so that numba can cache it."""
-    return os.path.isfile(function.__code__.co_filename)
+    return Path(function.__code__.co_filename).is_file()
 
 
 def helper(function: Callable[P, R]) -> Callable[P, R]:
@@ -92,6 +96,11 @@ class Kernel(Generic[P, R]):
                 raise
             return njit(self.signature, **OPTIONS)(self.function)  # the cache folder cannot be used
 
+    @property
+    def is_ready(self) -> bool:
+        """Return whether it was compiled, or loaded from disk, in this process."""
+        return self._compiled is not None
+
     def address(self) -> int:
         """Return the address of the compiled code, for `call_step`."""
         result = self.compiled().overloads[self.signature.args]
@@ -102,6 +111,16 @@ class Kernel(Generic[P, R]):
         return self.compiled()(*args, **kwargs)  # type: ignore[no-any-return]
 
 
+def prepare(kernels: Iterable[Kernel[..., Any]]) -> None:
+    """Compile what is not compiled yet, or load it from disk; a progress line shows when that takes a while."""
+    todo = list(dict.fromkeys(item for item in kernels if not item.is_ready))
+    quiet = threading.current_thread() is not threading.main_thread()
+    for item in tqdm(
+        todo, desc="Compiling blocks (first run only)", unit="block", delay=0.7, leave=False, disable=quiet
+    ):
+        item.compiled()
+
+
 def entry(signature: Any) -> Callable[[Callable[P, R]], Kernel[P, R]]:
     """Compile the function for one signature when it is first called from Python."""
     return lambda function: Kernel(function, signature)
@@ -110,73 +129,3 @@ def entry(signature: Any) -> Callable[[Callable[P, R]], Kernel[P, R]]:
 def kernel(function: Callable[P, R]) -> Kernel[P, R]:
     """Mark a block's `step(i, state, x, out, p)`."""
     return Kernel(function, STEP)
-
-
-def _view(context: Any, builder: Any, array: Any, start: Any, size: Any) -> Any:
-    """Build a borrowed one-dimensional view, without reference counting."""
-    source = arrayobj.make_array(F8)(context, builder, array)
-    view = arrayobj.make_array(F8)(context, builder)
-    eight = context.get_constant(types.intp, 8)
-    arrayobj.populate_array(
-        view,
-        data=builder.gep(source.data, [start]),
-        shape=cgutils.pack_array(builder, [size]),
-        strides=cgutils.pack_array(builder, [eight]),
-        itemsize=eight,
-        meminfo=None,
-    )
-    return view._getvalue()
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def call_step(  # type: ignore[no-untyped-def]
-    typing, address, i, memory, state, state_n, x, x_n, out, out_n, params, p, p_n
-):
-    """Call a step by its address on slices of `memory` and `params`, given as starts and lengths.
-
-    One compiled driver thus runs any composition of blocks: nothing is compiled again for a new strategy.
-    """
-    whole = types.int64
-    signature = types.void(whole, whole, F8, whole, whole, whole, whole, whole, whole, F8, whole, whole)
-
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        address, i, memory, state, state_n, x, x_n, out, out_n, params, p, p_n = args
-        values = [
-            i,
-            _view(context, builder, memory, state, state_n),
-            _view(context, builder, memory, x, x_n),
-            _view(context, builder, memory, out, out_n),
-            _view(context, builder, params, p, p_n),
-        ]
-        return _call(context, builder, address, STEP, values)
-
-    return signature, generate
-
-
-def _call(context: Any, builder: Any, address: Any, signature: Any, values: Any) -> Any:
-    """Emit a call of compiled code at an address; an exception in it goes on to the caller."""
-    shape = context.call_conv.get_function_type(signature.return_type, signature.args)
-    pointer = builder.inttoptr(address, shape.as_pointer())
-    status, result = context.call_conv.call_function(builder, pointer, signature.return_type, signature.args, values)
-    with cgutils.if_unlikely(builder, status.is_error):
-        context.call_conv.return_status_propagate(builder, status)
-    return context.get_dummy_value() if signature.return_type == types.void else result
-
-
-def caller(target: Kernel[..., Any]) -> Any:
-    """Return a compiled `call(address, *args)` for kernels with the target's signature.
-
-    A loop that calls its parts by address shares their one machine code with the calls from Python.
-    """
-    inner = target.signature
-    outer = inner.return_type(types.int64, *inner.args)
-
-    def typed(typing: Any, address: Any, *args: Any) -> Any:
-        def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-            first, rest = values[0], values[1]
-            count = len(inner.args)
-            return _call(context, builder, first, inner, [builder.extract_value(rest, k) for k in range(count)])
-
-        return outer.return_type(types.int64, types.Tuple(inner.args)), generate
-
-    return intrinsic(typed)

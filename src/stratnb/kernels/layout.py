@@ -20,7 +20,15 @@ W_CANDLE = 6
 W_HEAD = 30
 HEAD_COLUMNS = (
     *("open", "high", "low", "close", "volume", "open_time_ms", "minute_of_week"),
-    *("signal.direction", "signal.confidence", "signal.score", "signal.long", "signal.short", "signal.price", "stop.price"),
+    *(
+        "signal.direction",
+        "signal.confidence",
+        "signal.score",
+        "signal.long",
+        "signal.short",
+        "signal.price",
+        "stop.price",
+    ),
     *("account.equity", "account.free", "cost.round_trip", "cost.fees"),
     *("position.side", "position.quantity", "position.entry_price", "position.initial_stop", "position.stop"),
     *("position.peak", "position.trough", "position.targets_done", "position.return", "position.candles"),

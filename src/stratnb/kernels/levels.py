@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stratnb.kernels.drive import step_node
-from stratnb.kernels.jit import helper
+from stratnb.kernels.jit import Ints, Row, helper
 from stratnb.kernels.layout import (
     B_AVERAGE,
     B_DONE,
@@ -54,11 +54,9 @@ from stratnb.kernels.trade import place_exit, round_down, round_nearest
 
 __all__ = ["arm", "first_stop", "move_levels"]
 
-Row = np.ndarray
-
 
 @helper
-def first_stop(code: Row, params: Row, memory: Row, side: float, price: float) -> tuple[float, float]:
+def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) -> tuple[float, float]:
     """Step the exit blocks for a position entered at `price`; return the tightest stop (NaN: none) and its reason."""
     memory[R_SIDE] = side
     memory[R_ENTRY] = price
@@ -93,7 +91,7 @@ def first_stop(code: Row, params: Row, memory: Row, side: float, price: float) -
 
 
 @helper
-def arm(code: Row, params: Row, memory: Row, book: Row) -> None:
+def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
     """Fix stop and targets of a position at its average entry price."""
     price, side = book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
     stop, reason = first_stop(code, params, memory, side, price)
@@ -142,7 +140,7 @@ def show_position(memory: Row, book: Row, close_ms: float) -> None:
 
 
 @helper
-def move_levels(code: Row, params: Row, memory: Row, book: Row) -> None:
+def move_levels(code: Ints, params: Row, memory: Row, book: Row) -> None:
     """Let the exit blocks tighten the stop or ask to leave; a stop beyond the market leaves at the next open."""
     side, close, tick = memory[R_SIDE], memory[R_CLOSE], params[S_TICK]
     start, leave = code[H_SEGMENTS + 2 * SEG_EXITS], -1.0

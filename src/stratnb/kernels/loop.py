@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from stratnb.kernels.address import caller
 from stratnb.kernels.close import close_candle, copy_candle
-from stratnb.kernels.jit import F8, F8X2, I8, caller, entry, helper
+from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     B_EQUITY,
     B_ORDER,
@@ -26,6 +28,7 @@ from stratnb.kernels.risk import settle, sum_account
 from stratnb.kernels.trade import apply_fill, fill_open, fill_touch, place_exit
 
 __all__ = [
+    "EVERY",
     "apply",
     "arm_position",
     "close_candle",
@@ -41,47 +44,47 @@ __all__ = [
 
 WHOLE = types.int64
 REAL = types.float64
-Row = np.ndarray
+THREE: Any = types.UniTuple(WHOLE, 3)  # type: ignore[no-untyped-call]
 
 
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
-def open_fills(params, book, candle, fills, n):  # type: ignore[no-untyped-def]
+def open_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Fill the pending order of a book at the candle's open; append fill rows after n and return their new number."""
     return fill_open(params, book, candle, fills, n)
 
 
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
-def touch_fills(params, book, candle, fills, n):  # type: ignore[no-untyped-def]
+def touch_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Resolve stop and targets of a book against a candle; append fill rows after n and return their new number."""
     return fill_touch(params, book, candle, fills, n)
 
 
 @entry(types.void(F8, F8))
-def apply(book, fill):  # type: ignore[no-untyped-def]
+def apply(book: Row, fill: Row) -> None:
     """Apply one fill to a book and complete its row."""
     apply_fill(book, fill)
 
 
 @entry(types.void(I8, F8, F8, F8))
-def arm_position(code, params, memory, book):  # type: ignore[no-untyped-def]
+def arm_position(code: Ints, params: Row, memory: Row, book: Row) -> None:
     """Fix the levels of a position that was just entered."""
     arm(code, params, memory, book)
 
 
 @entry(WHOLE(F8X2, F8, F8X2, F8, REAL))
-def settle_all(books, account, candles, fresh, now_ms):  # type: ignore[no-untyped-def]
+def settle_all(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) -> int:
     """Mark the books to one instant and evaluate the protections; bits: 1 a strategy's fired, 2 the account's."""
     return settle(books, account, candles, fresh, now_ms)
 
 
 @entry(types.void(F8X2, F8))
-def update_account(books, account):  # type: ignore[no-untyped-def]
+def update_account(books: Row, account: Row) -> None:
     """Fold the books into the account row."""
     sum_account(books, account)
 
 
 @entry(types.void(F8, REAL))
-def close_position(book, reason):  # type: ignore[no-untyped-def]
+def close_position(book: Row, reason: float) -> None:
     """Place a market order that closes the book's position."""
     place_exit(book, reason)
 
@@ -91,15 +94,17 @@ call_arm, call_settle, call_close = caller(arm_position), caller(settle_all), ca
 (OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE) = range(6)
 
 
+PARTS = (open_fills, touch_fills, apply, arm_position, settle_all, close_candle)
+
+
 @cache
 def parts() -> npt.NDArray[np.int64]:
     """Return the addresses of the compiled parts, in the order that `run` and `scan` expect."""
-    kernels = (open_fills, touch_fills, apply, arm_position, settle_all, close_candle)
-    return np.array([kernel.address() for kernel in kernels], np.int64)
+    return np.array([part.address() for part in PARTS], np.int64)
 
 
 @helper
-def resolve(calls: Row, code: Row, params: Row, memory: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
+def resolve(calls: Ints, code: Ints, params: Row, memory: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Fill the pending order, arm what was entered, resolve stop and targets; all applied. Return the fill count."""
     start = n
     if book[B_ORDER] != ORDER_NONE:
@@ -118,7 +123,7 @@ def resolve(calls: Row, code: Row, params: Row, memory: Row, book: Row, candle: 
 
 
 @helper
-def gap_before(code: Row, candles: Row, i: int) -> bool:
+def gap_before(code: Ints, candles: Row, i: int) -> bool:
     """Tell whether candles are missing before row i, so that timeframes may have ended unnoticed."""
     return i > 0 and candles[i, C_TIME] != candles[i - 1, C_TIME] + code[H_BASE_MS]
 
@@ -130,8 +135,22 @@ def copy_row(row: Row, to: Row) -> None:
         to[j] = row[j]
 
 
-@entry(types.UniTuple(WHOLE, 3)(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8))
-def run(calls, code, params, memory, books, account, candles, start, stop, equity, fills, decisions, counts):  # type: ignore[no-untyped-def]
+@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8))
+def run(
+    calls: Ints,
+    code: Ints,
+    params: Row,
+    memory: Row,
+    books: Row,
+    account: Row,
+    candles: Row,
+    start: int,
+    stop: int,
+    equity: Row,
+    fills: Row,
+    decisions: Row,
+    counts: Row,
+) -> tuple[int, int, int]:
     """Run one strategy alone on an account over candles start..stop.
 
     `candles` (n, 6); `equity` (n) gets the strategy's equity at each close; `fills` collects fill rows; `decisions`
@@ -158,7 +177,20 @@ def run(calls, code, params, memory, books, account, candles, start, stop, equit
 
 
 @entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2))
-def scan(calls, code, params, memory, books, account, candles, start, stop, columns, out, decisions):  # type: ignore[no-untyped-def]
+def scan(
+    calls: Ints,
+    code: Ints,
+    params: Row,
+    memory: Row,
+    books: Row,
+    account: Row,
+    candles: Row,
+    start: int,
+    stop: int,
+    columns: Ints,
+    out: Row,
+    decisions: Row,
+) -> int:
     """Step a plan without trading: catch-up, charts, the inspector.
 
     `columns` are row columns to record; `out` (m, columns) and `decisions` (m, width), when they have rows, get one
@@ -177,3 +209,6 @@ def scan(calls, code, params, memory, books, account, candles, start, stop, colu
                         out[d, j] = memory[columns[j]]
                 d += 1
     return d
+
+
+EVERY = (*PARTS, run, scan, update_account, close_position)

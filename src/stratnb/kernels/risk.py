@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from stratnb.kernels.jit import helper
+from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_DAY,
     A_DAY_START,
@@ -38,7 +38,6 @@ from stratnb.kernels.layout import (
     A_UNTIL,
     ACTIVE,
     B_AVERAGE,
-    B_BASE_MS,
     B_CAPITAL,
     B_COSTS,
     B_DAY,
@@ -68,7 +67,6 @@ from stratnb.kernels.layout import (
     C_CLOSE,
     C_HIGH,
     C_LOW,
-    C_TIME,
     D_FREE,
     D_GROSS,
     D_MARKET_GROSS,
@@ -100,8 +98,6 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.trade import equity_at, place_exit, unrealized
 
 __all__ = ["check_entry", "settle", "sum_account"]
-
-Row = np.ndarray
 
 
 @helper
@@ -172,7 +168,7 @@ def trip(row: Row, limit: float, low: float, state: float, at: tuple[int, int, i
         row[state_at] = state
         row[reason_at] = Z_DAILY_LOSS
         row[until_at] = (row[day_at] + 1.0) * DAY_MS
-    return fires
+    return bool(fires)
 
 
 BOOK_DAY = (B_DAY, B_DAY_START, B_STATE, B_STATE_REASON, B_UNTIL)
@@ -239,7 +235,17 @@ def pending_notional(books: Row) -> float:
 
 
 @helper
-def check_entry(settings: Row, books: Row, slot: int, account: Row, sign: float, quantity: float, price: float, stop: float, decision: Row) -> float:
+def check_entry(
+    settings: Row,
+    books: Row,
+    slot: int,
+    account: Row,
+    sign: float,
+    quantity: float,
+    price: float,
+    stop: float,
+    decision: Row,
+) -> float:
     """Run the pre-trade checks of an entry in their order; return the first failing code or Z_ENTER.
 
     The measured values go into the decision row, whatever the outcome.
@@ -272,7 +278,10 @@ def check_entry(settings: Row, books: Row, slot: int, account: Row, sign: float,
         return Z_MAX_OPEN
     if own > book[B_MAX_EXPOSURE] * book[B_EQUITY] * book[B_LEVERAGE] * edge:
         return Z_STRATEGY
-    if abs(net) > account[A_MARKET_NET] * factor * equity * edge or gross > account[A_MARKET_GROSS] * factor * equity * edge:
+    if (
+        abs(net) > account[A_MARKET_NET] * factor * equity * edge
+        or gross > account[A_MARKET_GROSS] * factor * equity * edge
+    ):
         return Z_MARKET
     if total > limit * equity * edge:
         return Z_ACCOUNT

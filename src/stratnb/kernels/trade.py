@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from stratnb.kernels.jit import helper
+from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
     B_AVERAGE,
@@ -75,8 +75,6 @@ from stratnb.kernels.layout import (
 
 __all__ = ["apply_fill", "fill_open", "fill_touch", "place_exit", "round_down", "round_nearest"]
 
-Row = np.ndarray
-
 
 @helper
 def steps_to(count: float, step: float) -> float:
@@ -104,7 +102,9 @@ def round_nearest(value: float, step: float) -> float:
 
 
 @helper
-def write_fill(fills: Row, n: int, sign: float, quantity: float, price: float, fee: float, time: float, reason: float) -> int:
+def write_fill(
+    fills: Row, n: int, sign: float, quantity: float, price: float, fee: float, time: float, reason: float
+) -> int:
     """Append a fill row that has not been applied yet and return the new count."""
     row = fills[n]
     row[F_SIGN] = sign
@@ -278,4 +278,4 @@ def unrealized(book: Row, price: float) -> float:
 @helper
 def equity_at(book: Row, price: float) -> float:
     """Return capital + realized + unrealized - costs at a price."""
-    return book[B_CAPITAL] + book[B_REALIZED] + unrealized(book, price) - book[B_COSTS]
+    return float(book[B_CAPITAL] + book[B_REALIZED] + unrealized(book, price) - book[B_COSTS])

@@ -87,4 +87,3 @@ def open_context(
         state=state,
         now_ms=now_ms,
     )
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ from stratnb.kernels import layout as at
 from stratnb.model import Market
 from stratnb.multi.context import open_context
 from stratnb.multi.orchestrator import TradingOrchestrator
-from stratnb.multi.records import State, StrategyRecord, SwitchRow, strategy_id
+from stratnb.multi.records import Policy, State, StrategyRecord, SwitchRow, strategy_id
 from stratnb.multi.registry import Registry
 from stratnb.multi.router import Lane, Router
 from stratnb.multi.settings import EngineSettings
 from stratnb.multi.store import MemoryStore, Snapshot
-from stratnb.multi.switch import Policy, Switcher
 from stratnb.services.candles import CandleHistory, TimeframeBuilder
 from stratnb.services.exits import PositionExiting
 from stratnb.services.notify import Notifier
@@ -85,11 +85,9 @@ class Desk:
             publish=self.bus.publish,
             now_ns=time.monotonic_ns,
         )
-        self.router = Router(
-            self.services, self.exchange, self.cache, self.bus, on_halt=self._halt, on_flat=self._rest
-        )
+        self.router = Router(self.services, self.exchange, self.cache, self.bus, on_halt=self._halt, on_flat=self._rest)
         self.router.open(feed.symbols)
-        self.switcher = Switcher(self)
+        self.switch_ms: deque[float] = deque(maxlen=1_000)
         self.snapshots_taken = 0
         self._lanes: dict[str, Lane] = {}
         self._caught_up: dict[str, int] = {}
@@ -120,7 +118,9 @@ class Desk:
 
         Without a symbol the document's own is used, else the only market of the feed.
         """
-        loaded = build_config(document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=self.settings.workspace)
+        loaded = build_config(
+            document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=self.settings.workspace
+        )
         config = loaded.config
         market = self.exchange.market(config.market.symbol or "")
         key = strategy_id(config.name, market.symbol, label)
@@ -167,7 +167,9 @@ class Desk:
         if record.state == "preparing":
             raise Refused("switch_in_progress", f"{key} is being prepared", value=key, hint="wait for the switch")
         if policy == "refuse" and not lane.context.book.is_flat:
-            raise Refused("position_open", f"{key} holds a position", value=lane.context.book.quantity, hint="use policy='close'")
+            raise Refused(
+                "position_open", f"{key} holds a position", value=lane.context.book.quantity, hint="use policy='close'"
+            )
         self.router.drop_entry(lane)
         self.close_now(lane, at.REASON_MANUAL)
         if record.state in ROUTED:
@@ -206,7 +208,9 @@ class Desk:
     async def _create(self, key: str) -> TradingOrchestrator:
         """Build an orchestrator, restore its newest usable snapshot, catch up."""
         lane = self._lanes[key]
-        made = TradingOrchestrator(lane.context, self.services, self.store.decisions(key, lane.context.plan.decision_width))
+        made = TradingOrchestrator(
+            lane.context, self.services, self.store.decisions(key, lane.context.plan.decision_width)
+        )
         for snapshot in self.store.snapshots(key):
             if made.restore(snapshot):
                 payload = {"watermark_ms": snapshot.watermark_ms, "candles": snapshot.candles}
@@ -229,7 +233,7 @@ class Desk:
         if lane is None or not self.registry.has(key):
             return frozenset()
         state, row = self.registry.get(key).state, lane.context.book.row
-        reasons = {state} if state in ROUTED else {"switch"} if state == "preparing" else set()
+        reasons: set[str] = {state} if state in ROUTED else {"switch"} if state == "preparing" else set()
         if row[at.B_QUANTITY] != 0.0:
             reasons.add("position")
         if row[at.B_ORDER] != at.ORDER_NONE:

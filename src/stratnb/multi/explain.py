@@ -47,7 +47,9 @@ REASON_TEXTS = {
 }
 
 
-def explain(plan: Plan, row: Floats, columns: Floats | None, limits: AccountLimits, *, strategy_id: str) -> DecisionView:
+def explain(
+    plan: Plan, row: Floats, columns: Floats | None, limits: AccountLimits, *, strategy_id: str
+) -> DecisionView:
     """Return a decision row explained; `columns` is the plan's row at that candle, None when it is not known."""
     word = plan.reason(row[at.D_REASON])
     targets = _targets(plan, row)
@@ -120,7 +122,9 @@ def _sizing(plan: Plan, row: Floats) -> tuple[CheckView, ...]:
     return (
         CheckView("Equity of the strategy", True, f"{row[at.D_EQUITY]:,.2f} {quote}", ""),
         CheckView("Stop distance", True, f"{distance:.2%}" if math.isfinite(distance) else "no stop", ""),
-        CheckView("Notional", row[at.D_NOTIONAL] > 0, f"{row[at.D_NOTIONAL]:,.6g} {quote}", f"rule {plan.config.sizing.kind}"),
+        CheckView(
+            "Notional", row[at.D_NOTIONAL] > 0, f"{row[at.D_NOTIONAL]:,.6g} {quote}", f"rule {plan.config.sizing.kind}"
+        ),
         CheckView("Quantity", row[at.D_QUANTITY] > 0, f"{row[at.D_QUANTITY]:.10g}", f"lot {plan.market.lot:g}"),
     )
 
@@ -134,9 +138,24 @@ def _risk(plan: Plan, row: Floats, limits: AccountLimits, word: str) -> tuple[Ch
     rows = (
         ("max_open_positions", "Open positions", f"{row[at.D_OPEN] + 1:g}", _most(limits.max_open_positions)),
         ("insufficient_funds", "Free balance", f"{row[at.D_FREE]:,.2f} {plan.market.quote}", "x 0.98"),
-        ("exposure_strategy", "Exposure of the strategy", _share(row[at.D_STRATEGY_EXPOSURE]), _most_share(own, plan.config.execution.leverage)),
-        ("exposure_market", "Net exposure of the market", _share(row[at.D_MARKET_NET]), _most_share(limits.market_net, factor)),
-        ("exposure_market", "Gross exposure of the market", _share(row[at.D_MARKET_GROSS]), _most_share(limits.market_gross, factor)),
+        (
+            "exposure_strategy",
+            "Exposure of the strategy",
+            _share(row[at.D_STRATEGY_EXPOSURE]),
+            _most_share(own, plan.config.execution.leverage),
+        ),
+        (
+            "exposure_market",
+            "Net exposure of the market",
+            _share(row[at.D_MARKET_NET]),
+            _most_share(limits.market_net, factor),
+        ),
+        (
+            "exposure_market",
+            "Gross exposure of the market",
+            _share(row[at.D_MARKET_GROSS]),
+            _most_share(limits.market_gross, factor),
+        ),
         ("exposure_account", "Gross exposure of the account", _share(row[at.D_GROSS]), _most_share(gross, 1.0)),
     )
     checks = [CheckView(name, code != word, value, limit) for code, name, value, limit in rows]
@@ -167,7 +186,11 @@ def _sentence(plan: Plan, node: Node, columns: Floats | None) -> str:
 def named_values(node: Node, columns: Floats) -> dict[str, float]:
     """Return inputs and outputs of a node by name."""
     block: Block = node.block
-    named = {str(item): float(columns[k]) for item, k in zip(block.inputs(), node.inputs, strict=True) if isinstance(item, str)}
+    named = {
+        str(item): float(columns[k])
+        for item, k in zip(block.inputs(), node.inputs, strict=True)
+        if isinstance(item, str)
+    }
     return named | {name: float(columns[node.out + k]) for k, name in enumerate(block.outputs)}
 
 

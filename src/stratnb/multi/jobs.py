@@ -38,7 +38,7 @@ class Job:
         return self._future.exception()
 
     def result(self, timeout_s: float | None = 30.0) -> Any:
-        """Return the result or raise the operation's error; after the timeout `RetryLater`, while the operation goes on."""
+        """Return the result or raise the operation's error; after the timeout raise `RetryLater`."""
         try:
             return self._future.result(timeout_s)
         except concurrent.futures.CancelledError:
@@ -47,7 +47,9 @@ class Job:
             if self._future.done():
                 raise
             raise RetryLater(
-                "engine_busy", f"{self.op} takes longer than {timeout_s:g} s", hint="it goes on; use submit() and look again"
+                "engine_busy",
+                f"{self.op} takes longer than {timeout_s:g} s",
+                hint="it goes on; use submit() and look again",
             ) from None
 
     def cancel(self) -> bool:

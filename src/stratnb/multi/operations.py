@@ -20,10 +20,10 @@ from stratnb.multi.desk import Desk
 from stratnb.multi.picture import EngineState, picture
 from stratnb.multi.player import Player
 from stratnb.multi.reading import Reader
-from stratnb.multi.records import State, StrategyRecord
+from stratnb.multi.records import Policy, State, StrategyRecord
 from stratnb.multi.settings import EngineSettings
 from stratnb.multi.stats import strategy_stats, system_stats
-from stratnb.multi.switch import Policy, SwitchResult
+from stratnb.multi.switch import Switcher, SwitchResult
 from stratnb.services.notify import Notifier
 from stratnb.view import EngineView
 
@@ -65,6 +65,7 @@ class Operations:
                 known[series.symbol] = market_from(series)
         self.desk = Desk(self.settings, feed, known, notifier=self._notifier)
         self.reader = Reader(self.desk)
+        self.switcher = Switcher(self.desk)
         self.player: Player | None = None
         self.failure: BaseException | None = None
         self._started = False
@@ -132,18 +133,18 @@ class Operations:
 
     async def switch(self, to_id: str, **options: Any) -> SwitchResult:
         """Make another strategy the active one."""
-        return await self.desk.switcher.switch(to_id, **options)
+        return await self.switcher.switch(to_id, **options)
 
     async def activate(self, strategy_id: str) -> SwitchResult:
         """Make a strategy active; a failure is raised."""
-        result = await self.desk.switcher.activate(strategy_id)
+        result = await self.switcher.activate(strategy_id)
         if result.error is not None:
             raise Refused(result.error[0], result.error[1], value=strategy_id)
         return result
 
     async def deactivate(self, strategy_id: str, *, policy: Policy = "keep") -> State:
         """Take a strategy out of the active ones."""
-        return await self.desk.switcher.deactivate(strategy_id, policy=policy)
+        return await self.switcher.deactivate(strategy_id, policy=policy)
 
     async def pause(self, strategy_id: str | None = None) -> None:
         """Pause a strategy's entries, or the feed."""
@@ -284,5 +285,7 @@ def open_replay(
     for item in series:
         if not isinstance(item, Candles):
             hint = "load files with load_candles, or use paths="
-            raise ConfigError("type", f"{type(item).__name__} is not a series of candles", value=repr(item)[:80], hint=hint)
+            raise ConfigError(
+                "type", f"{type(item).__name__} is not a series of candles", value=repr(item)[:80], hint=hint
+            )
     return ReplayFeed(series, speed=speed or math.inf, label=label)

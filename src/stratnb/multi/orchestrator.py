@@ -62,7 +62,15 @@ class TradingOrchestrator:
         self._book_backup[:] = book.row
         try:
             decided = loop.close_candle(
-                self.plan.code, self.plan.params, self.memory, positions.books, book.slot, positions.account, row, late, self.decision
+                self.plan.code,
+                self.plan.params,
+                self.memory,
+                positions.books,
+                book.slot,
+                positions.account,
+                row,
+                late,
+                self.decision,
             )
         except BaseException:
             self.memory[:] = self._backup

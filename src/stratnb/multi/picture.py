@@ -61,7 +61,9 @@ def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: floa
         version=_version(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        notes=() if desk.store.persistent else ("State is kept in memory: it survives eviction, not the end of the kernel.",),
+        notes=()
+        if desk.store.persistent
+        else ("State is kept in memory: it survives eviction, not the end of the kernel.",),
     )
 
 
@@ -104,7 +106,9 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         last_decision_ms=None if decided is None else int(decided[at.D_TIME]) + context.plan.primary_ms,
         last_decision="" if decided is None else at.ACTIONS[int(decided[at.D_ACTION])],
         last_reason="" if decided is None else context.plan.reason(decided[at.D_REASON]),
-        last_score=0.0 if decided is None or np.isnan(decided[at.D_SCORE]) else float(decided[at.D_SCORE] * decided[at.D_DIRECTION]),
+        last_score=0.0
+        if decided is None or np.isnan(decided[at.D_SCORE])
+        else float(decided[at.D_SCORE] * decided[at.D_DIRECTION]),
         warmup_done=min(len(desk.store.decisions(key)), context.plan.warmup),
         warmup_needed=context.plan.warmup,
         error=lane.error,
@@ -142,7 +146,7 @@ def _cache(desk: Desk) -> CacheView:
     entries = tuple(
         CacheEntryView(**{name: entry[name] for name in CacheEntryView.__slots__}) for entry in stats.pop("entries")
     )
-    times = np.array(desk.switcher.durations_ms)
+    times = np.array(desk.switch_ms)
     known = {"p50": float(np.percentile(times, 50)), "p95": float(np.percentile(times, 95))} if len(times) else {}
     return CacheView(**stats, switch_ms={"count": len(times), "p50": None, "p95": None, **known}, entries=entries)
 

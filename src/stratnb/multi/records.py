@@ -6,13 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from stratnb.errors import ConfigError
 
-__all__ = ["TRANSITIONS", "State", "StrategyRecord", "SwitchRow", "strategy_id"]
+__all__ = ["POLICIES", "TRANSITIONS", "Policy", "State", "StrategyRecord", "SwitchRow", "strategy_id"]
 
 State = Literal["dormant", "preparing", "active", "managing", "suspended", "failed", "removed"]
+
+Policy = Literal["keep", "close", "refuse"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 TRANSITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {

@@ -6,20 +6,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal
 
 from stratnb.errors import ConfigError, Refused, StratnbError
 from stratnb.kernels import layout as at
-from stratnb.multi.records import State, SwitchRow
+from stratnb.multi.desk import Desk
+from stratnb.multi.records import POLICIES, Policy, State, SwitchRow
+from stratnb.multi.router import Lane
 
-if TYPE_CHECKING:
-    from stratnb.multi.desk import Desk
-    from stratnb.multi.router import Lane
+__all__ = ["SwitchResult", "Switcher"]
 
-__all__ = ["POLICIES", "Policy", "SwitchResult", "Switcher"]
-
-Policy = Literal["keep", "close", "refuse"]
-POLICIES: tuple[Policy, ...] = get_args(Policy)
 Phase = Literal["noop", "prepare", "drain", "commit", "retire"]
 
 
@@ -70,7 +66,6 @@ class Switcher:
         self._desk = desk
         self._busy = False
         self._count = 0
-        self.durations_ms: list[float] = []
 
     async def switch(
         self,
@@ -84,7 +79,9 @@ class Switcher:
         """Make `to_id` the active one; see `SwitchResult`. Raises unknown_strategy, switch_in_progress, bad policy."""
         desk = self._desk
         if policy not in POLICIES:
-            raise ConfigError("enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}")
+            raise ConfigError(
+                "enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}"
+            )
         record = desk.registry.get(to_id)
         old = self._leaving(to_id, from_id)
         attempt = _Attempt(old, to_id, policy, desk.now_ms(), time.perf_counter())
@@ -108,7 +105,7 @@ class Switcher:
         await self._retire(attempt)
         result = self._result(attempt, success=True)
         desk.bus.publish("STRATEGY_SWITCHED", strategy_id=to_id, source="switch", payload=_payload(result))
-        self.durations_ms = [*self.durations_ms[-999:], result.duration_ms]
+        desk.switch_ms.append(result.duration_ms)
         return result
 
     async def activate(self, strategy_id: str, *, timeout_s: float = 5.0) -> SwitchResult:
@@ -116,7 +113,10 @@ class Switcher:
         active = self._desk.registry.active_ids()
         if self._desk.registry.mode == "exclusive" and active and strategy_id not in active:
             raise Refused(
-                "mode_conflict", f"{active[0]} is active", value=active[0], hint="switch to the other one, or use parallel mode"
+                "mode_conflict",
+                f"{active[0]} is active",
+                value=active[0],
+                hint="switch to the other one, or use parallel mode",
             )
         return await self.switch(strategy_id, timeout_s=timeout_s)
 
@@ -124,10 +124,14 @@ class Switcher:
         """Take a strategy out of the active ones and return its new state: managing with a position, else dormant."""
         desk = self._desk
         if policy not in POLICIES:
-            raise ConfigError("enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}")
+            raise ConfigError(
+                "enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}"
+            )
         record = desk.registry.get(strategy_id)
         if record.state not in ("active", "suspended"):
-            raise Refused("illegal_transition", f"{strategy_id} is {record.state}", value=record.state, hint="only active ones")
+            raise Refused(
+                "illegal_transition", f"{strategy_id} is {record.state}", value=record.state, hint="only active ones"
+            )
         lane = desk.lane(strategy_id)
         self._check_policy(lane, policy)
         desk.router.drop_entry(lane)
@@ -148,7 +152,9 @@ class Switcher:
             return from_id
         if registry.mode == "parallel":
             return None
-        running = [r.strategy_id for r in registry.list() if r.state in ("active", "suspended") and r.strategy_id != to_id]
+        running = [
+            r.strategy_id for r in registry.list() if r.state in ("active", "suspended") and r.strategy_id != to_id
+        ]
         return running[0] if running else None
 
     async def _prepare(self, attempt: _Attempt) -> None:
@@ -156,7 +162,11 @@ class Switcher:
         desk, record = self._desk, self._desk.registry.get(attempt.to_id)
         if record.state == "failed":
             lane = desk.lane(attempt.to_id)
-            raise Refused("strategy_failed", f"{attempt.to_id} has failed: {lane.error}", hint="remove it, or mend it and add it again")
+            raise Refused(
+                "strategy_failed",
+                f"{attempt.to_id} has failed: {lane.error}",
+                hint="remove it, or mend it and add it again",
+            )
         if record.state == "suspended":
             raise Refused("strategy_suspended", f"{attempt.to_id} is paused or halted", hint="resume it first")
         if attempt.from_id is not None:
@@ -287,6 +297,15 @@ def _close_words(lane: Lane) -> str:
 
 def _payload(result: SwitchResult) -> Mapping[str, object]:
     """Return what an event says of a switch."""
-    names = ("from_id", "to_id", "policy", "phase", "duration_ms", "caught_up_candles", "position_action", "canceled_orders")
+    names = (
+        "from_id",
+        "to_id",
+        "policy",
+        "phase",
+        "duration_ms",
+        "caught_up_candles",
+        "position_action",
+        "canceled_orders",
+    )
     told = {name: getattr(result, name) for name in names}
     return told | ({"error": list(result.error)} if result.error else {})

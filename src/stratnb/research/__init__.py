@@ -1,1 +1,1 @@
-""""""
+"""Backtests and their figures."""

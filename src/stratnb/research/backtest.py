@@ -65,7 +65,9 @@ class Backtest:
     @property
     def closed_trades(self) -> list[Trade]:
         """Return the closed round trips, oldest first."""
-        return trades_of(self.fill_rows, strategy_id=self.name, symbol=self.candles.symbol, reason=self.plan.fill_reason)
+        return trades_of(
+            self.fill_rows, strategy_id=self.name, symbol=self.candles.symbol, reason=self.plan.fill_reason
+        )
 
     @property
     def trades(self) -> pd.DataFrame:
@@ -76,7 +78,9 @@ class Backtest:
         rows = [[getattr(trade, name) for name in names] for trade in self.closed_trades]
         frame = pd.DataFrame(rows, columns=names)
         for side in ("entry", "exit"):
-            frame.insert(0 if side == "entry" else 1, side, pd.to_datetime(frame.pop(f"{side}_ms"), unit="ms", utc=True))
+            frame.insert(
+                0 if side == "entry" else 1, side, pd.to_datetime(frame.pop(f"{side}_ms"), unit="ms", utc=True)
+            )
         return frame
 
     @property
@@ -144,7 +148,7 @@ class Backtest:
     def _repr_html_(self) -> str:
         """Return the figures as a small escaped table."""
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{'n/a' if value is None else f'{value:,.6g}'}</td></tr>"
+            f"<tr><th>{html.escape(name)}</th><td>{'n/a' if value is None else f'{value:,.6g}'}</td></tr>"
             for name, value in self.figures.items()
         )
         return f"<table><caption>{html.escape(repr(self))}</caption>{rows}</table>"
@@ -183,7 +187,9 @@ def backtest(
     if not len(candles):
         raise ConfigError("no_candles", f"there are no candles of {candles.symbol}", hint="load some first")
     if not cash > 0:
-        raise ConfigError("range", f"cash {cash!r} is not above 0", value=cash, hint="give the account a positive start")
+        raise ConfigError(
+            "range", f"cash {cash!r} is not above 0", value=cash, hint="give the account a positive start"
+        )
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)

@@ -1,1 +1,1 @@
-""""""
+"""The six services that all strategies share, and the ledger under them."""

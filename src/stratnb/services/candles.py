@@ -85,6 +85,7 @@ class TimeframeBuilder:
         if ratio == 1:
             return self.history.last(symbol, count, before_ms)
         rows = self.history.last(symbol, (count + 2) * ratio, before_ms)
-        columns = (rows[:, k] for k in (C_OPEN, C_HIGH, C_LOW, C_CLOSE, C_VOLUME))
-        candles = Candles(symbol, self.history.timeframe, rows[:, C_TIME].astype(np.int64), *columns)
+        times = rows[:, C_TIME].astype(np.int64)
+        o, h, low, c, v = (rows[:, k] for k in (C_OPEN, C_HIGH, C_LOW, C_CLOSE, C_VOLUME))
+        candles = Candles(symbol, self.history.timeframe, times, o, h, low, c, v)
         return resample(candles, timeframe).rows()[-count:]

@@ -35,7 +35,11 @@ class PositionExiting:
         before = book.stops[-1][1] if book.stops else math.nan
         if stop != before and not math.isnan(stop):
             book.stops.append((time_ms, stop))
-            payload = {"from": None if math.isnan(before) else before, "to": stop, "reason": book.reason(book.row[at.B_STOP_REASON])}
+            payload = {
+                "from": None if math.isnan(before) else before,
+                "to": stop,
+                "reason": book.reason(book.row[at.B_STOP_REASON]),
+            }
             book.events.publish("STOP_MOVED", source="exits", payload=payload)
 
     def request_close(self, book: Book, reason: int) -> None:
@@ -44,7 +48,14 @@ class PositionExiting:
             return
         if book.row[at.B_ORDER] == at.ORDER_EXIT:
             raise Refused(
-                "close_in_progress", f"{book.strategy_id} is being closed already", value=book.strategy_id, hint="wait for its fill"
+                "close_in_progress",
+                f"{book.strategy_id} is being closed already",
+                value=book.strategy_id,
+                hint="wait for its fill",
             )
         loop.close_position(book.row, float(reason))
-        book.events.publish("ORDER_INTENT", source="exits", payload={"reduces": True, "quantity": abs(book.quantity), "reason": book.reason(reason)})
+        book.events.publish(
+            "ORDER_INTENT",
+            source="exits",
+            payload={"reduces": True, "quantity": abs(book.quantity), "reason": book.reason(reason)},
+        )

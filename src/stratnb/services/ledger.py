@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from stratnb.strategy.plan import Plan
 __all__ = ["AccountLimits", "allocated", "new_account", "open_book"]
 
 Floats = npt.NDArray[np.float64]
-FRACTION = {"x-unit": "fraction"}
+FRACTION: dict[str, Any] = {"x-unit": "fraction"}
 
 
 class AccountLimits(BaseModel):

@@ -164,7 +164,12 @@ class PositionManager:
         publish = book.events.publish
         publish("FILL", correlation_id=correlation, source="positions", payload=payload)
         if at.REASON_TARGET < row[at.F_REASON] <= at.REASON_TARGET + at.MAX_TARGETS:
-            publish("TARGET_HIT", correlation_id=correlation, source="positions", payload={"reason": fill.reason, "price": fill.price})
+            publish(
+                "TARGET_HIT",
+                correlation_id=correlation,
+                source="positions",
+                payload={"reason": fill.reason, "price": fill.price},
+            )
         kind = "OPENED" if before == 0.0 else "CLOSED" if fill.position_after == 0.0 else "CHANGED"
         moved: dict[str, object] = {"quantity": fill.position_after, "price": fill.price, "reason": fill.reason}
         if kind == "CLOSED":

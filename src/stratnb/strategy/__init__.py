@@ -1,1 +1,1 @@
-""""""
+"""Strategy documents: reading, merging, checking, and the plan that kernels run."""

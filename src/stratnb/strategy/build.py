@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from stratnb.blocks.analyzers import TrendDetector
-from stratnb.blocks.base import Block, Exit, Indicator, Input, Ref
+from stratnb.blocks.base import Block, Exit, Filter, Input, Ref
 from stratnb.blocks.exits import Breakeven, TakeProfit, Trailing, TrailingStart
 from stratnb.blocks.rules import LocalMinute, SignalRule, TrendSource
 from stratnb.errors import ConfigError, nearest
+from stratnb.kernels import loop
+from stratnb.kernels.jit import prepare
 from stratnb.kernels.layout import (
     FILL_NAN,
     FILL_ZERO,
-    HEAD_COLUMNS,
     H_ANALYZER_LIST,
     H_ANALYZERS,
     H_BASE_MS,
@@ -31,6 +31,7 @@ from stratnb.kernels.layout import (
     H_SEGMENTS,
     H_TIMEFRAMES,
     H_X,
+    HEAD_COLUMNS,
     PRIMARY,
     ROLES,
     W_CANDLE,
@@ -39,13 +40,10 @@ from stratnb.kernels.layout import (
     W_HEADER,
     W_NODE,
 )
-from stratnb.model import Market, timeframe_ms
-from stratnb.strategy.config import StrategyConfig
-from stratnb.strategy.plan import Node, Plan, code_hash
+from stratnb.model import TIMEFRAMES, Market, timeframe_ms
+from stratnb.strategy.config import AnalyzerEntry, StrategyConfig
+from stratnb.strategy.plan import Floats, Ints, Node, Plan, code_hash
 from stratnb.strategy.settings import settings_row
-
-if TYPE_CHECKING:
-    from stratnb.strategy.sections import Role
 
 __all__ = ["build_plan"]
 
@@ -73,7 +71,9 @@ class _Builder:
                     self.columns[f"{role}.{name}"] = self.width
                     self.width += 1
 
-    def place(self, block: Block, role: str, *, segment: str | None = None, inputs: Iterable[int] | None = None) -> Node:
+    def place(
+        self, block: Block, role: str, *, segment: str | None = None, inputs: Iterable[int] | None = None
+    ) -> Node:
         """Put a block behind those it needs and return its node; an equal one is shared."""
         where = segment or role
         columns = tuple(self.resolve(item, role) for item in block.inputs()) if inputs is None else tuple(inputs)
@@ -124,7 +124,10 @@ class _Builder:
             self.columns.setdefault(f"ind.{name}.{word}", node.out + k)
         if output and output not in outputs:
             raise ConfigError(
-                "unknown_column", f"indicator {name!r} has no output {output!r}", value=output, hint=f"it has {', '.join(outputs)}"
+                "unknown_column",
+                f"indicator {name!r} has no output {output!r}",
+                value=output,
+                hint=f"it has {', '.join(outputs)}",
             )
         return node.out + (outputs.index(output) if output else 0)
 
@@ -164,9 +167,12 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
     for name, block in exits:
         node = builder.place(block, "primary", segment="exits")
         builder.columns[f"exit.{name}.stop"] = node.out
-    warmup = _warmup(config, builder, [node for _, _, node in analyzers], [n for _, b, n in filters if b.on_missing == "block"])
+    warmup = _warmup(
+        config, builder, [node for _, _, node in analyzers], [n for _, b, n in filters if b.on_missing == "block"]
+    )
     weights = [config.enabled_analyzers[k].weight for k in range(len(analyzers))]
     settings = settings_row(config, market, warmup=warmup, weights=weights)
+    prepare([*loop.EVERY, *(type(node.block).step for part in builder.segments.values() for node in part)])
     code, params, size = _tables(builder, lengths, base_ms, settings, analyzers, filters)
     nodes = tuple(node for segment in SEGMENTS for node in builder.segments[segment])
     return Plan(
@@ -192,18 +198,24 @@ def _lengths(config: StrategyConfig, base_ms: int) -> dict[str, int]:
     """Return the length in ms of each role in use, checked against the candles that are fed."""
     lengths = {"primary": timeframe_ms(config.timeframes.primary)}
     lengths |= {str(role): timeframe_ms(name) for role, name in config.timeframes.higher().items()}
+    base = _word(base_ms)
     for role, length in lengths.items():
         if length % base_ms:
             raise ConfigError(
                 "timeframe_divides",
-                f"timeframes.{role} of {config.name} ({length // 60_000} min) cannot be built from candles of {base_ms // 60_000} min",
-                value=base_ms,
-                hint="feed candles that divide it, or change the timeframe",
+                f"timeframes.{role} of {config.name} is {_word(length)}: it cannot be built from {base} candles",
+                value=base,
+                hint=f"give candles that divide it, or override timeframes.{role} with {base!r} or a multiple",
             )
     return lengths
 
 
-def _place_analyzer(builder: _Builder, k: int) -> tuple[object, Node, Node]:
+def _word(length_ms: int) -> str:
+    """Return a timeframe's name."""
+    return next((name for name, ms in TIMEFRAMES.items() if ms == length_ms), f"{length_ms} ms")
+
+
+def _place_analyzer(builder: _Builder, k: int) -> tuple[AnalyzerEntry, Node, Node]:
     """Place an analyzer and the common rule behind it; name their columns."""
     entry = builder.config.enabled_analyzers[k]
     raw = builder.place(entry.params, entry.timeframe)
@@ -224,7 +236,7 @@ def _ordered_exits(config: StrategyConfig) -> tuple[tuple[str, Exit], ...]:
     exits = dict(config.exits)
     for ladder in [block for block in exits.values() if isinstance(block, TakeProfit)]:
         for name, block in list(exits.items()):
-            word = {Breakeven: "breakeven", Trailing: "trail"}.get(cast("type[Exit]", type(block)))
+            word = {Breakeven: "breakeven", Trailing: "trail"}.get(type(block))
             hits = [n for n, level in enumerate(ladder.levels, 1) if word in level.on_hit]
             if hits and isinstance(block, Breakeven):
                 exits[name] = block.model_copy(update={"after_targets": hits[0], "at_profit": None})
@@ -244,7 +256,14 @@ def _warmup(config: StrategyConfig, builder: _Builder, raw: list[Node], filters:
     return max(needed)
 
 
-def _tables(builder, lengths, base_ms, settings, analyzers, filters):  # type: ignore[no-untyped-def]
+def _tables(
+    builder: _Builder,
+    lengths: Mapping[str, int],
+    base_ms: int,
+    settings: Sequence[float],
+    analyzers: Sequence[tuple[AnalyzerEntry, Node, Node]],
+    filters: Sequence[tuple[str, Filter, Node]],
+) -> tuple[Ints, Floats, int]:
     """Return the integer table, the parameters and the size of the memory."""
     nodes = [node for segment in SEGMENTS for node in builder.segments[segment]]
     scratch = builder.width
@@ -252,7 +271,9 @@ def _tables(builder, lengths, base_ms, settings, analyzers, filters):  # type: i
     counters = groups + W_GROUP * len(ROLES) + 2
     state = counters + len(nodes)
     header = np.zeros(W_HEADER, np.int64)
-    records, lists, params = [], [], list(settings)
+    records: list[tuple[int, ...]] = []
+    lists: list[int] = []
+    params = list(settings)
     lists_at = W_HEADER + W_NODE * len(nodes)
     for node in nodes:
         p = node.block.p()

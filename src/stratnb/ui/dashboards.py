@@ -64,10 +64,8 @@ class Dashboard:
         self.tabs = styled(w.ToggleButtons(options=list(PAGES), value="Overview"), "sn-tabs")
         self.pages = {name: styled(w.VBox([]), "sn-page", "sn-off") for name in PAGES}
         self.tabs.observe(lambda change: self.open(change["new"]), "value")
-        version = board.view().version
-        self.foot = styled(
-            w.HBox([text(f"stratnb {version} · paper trading only · all times UTC", cls="sn-muted")]), "sn-foot"
-        )
+        words = f"stratnb {board.view().version}".strip()
+        self.foot = styled(w.HBox([text(f"{words} · paper trading only · all times UTC", cls="sn-muted")]), "sn-foot")
         self.body = [self.bar, self.tabs, *self.pages.values(), self.foot]
         self.widget = root(*self.body)
         self.open("Overview")
@@ -121,6 +119,8 @@ class Dashboard:
         def _follow() -> None:
             if self.selection.strategy_id:
                 chart.show(self.selection.strategy_id)
+            if self.selection.open_time_ms is not None:
+                chart.show_at(self.selection.open_time_ms)
 
         def _picked(time_ms: float) -> None:
             self.selection.choose(self.selection.strategy_id, int(time_ms))

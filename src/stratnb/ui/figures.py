@@ -32,7 +32,12 @@ LINES: Final = (
     ("--sn-info", "solid", "is-8"),
 )
 LEVELS: Final = 4
-CURVES: Final = LINES
+CURVES: Final = tuple(
+    (colour, dash, f"is-c{n}")
+    for n, (colour, dash) in enumerate(
+        ((c, d) for d in ("solid", "6 2") for c in ("--sn-ok", "--sn-warn", "--sn-info", "--sn-line-1")), 1
+    )
+)
 PRICE_COLUMNS: Final = ("t", "o", "h", "l", "c", "v", "up", "m", "s", "vm")
 
 

@@ -51,6 +51,7 @@ class Panel(metaclass=_OnePerBoard):
 
     Subclasses set `title`, `hz` and `span`, return their parts from `body` and `tools`, and write widgets in `paint`,
     which the pump calls at most `hz` times a second. `frame` goes into a dashboard's grid, `widget` stands alone.
+    Own attributes are set before `super().__init__`, which calls `body`, `tools` and the first `paint`.
     """
 
     title: ClassVar[str] = "Panel"
@@ -122,6 +123,8 @@ class Panel(metaclass=_OnePerBoard):
 
     def tick(self, now_s: float, picture: Callable[[Board], Any], *, force: bool) -> None:
         """Paint if it is due; a failure is shown in this panel only, until Retry."""
+        if self._retry is not None:
+            self._clear()  # the pump had failed and ticks again
         if self.closed or self._failed or (now_s < self._due_s and not force):
             return
         self._due_s = now_s + 1.0 / self.hz - 0.01
@@ -168,12 +171,16 @@ class Panel(metaclass=_OnePerBoard):
 
     def retry(self) -> None:
         """Take the strip away and paint again at the next tick."""
-        again, self._retry = self._retry, None
-        self._failed = False
-        controls.show(self.strip, False)
+        again = self._retry
+        self._clear()
         if again is not None:
             again()
         self.repaint()
+
+    def _clear(self) -> None:
+        """Forget a failure and take its strip away."""
+        self._failed, self._retry = False, None
+        controls.show(self.strip, False)
 
     def _browser_error(self, where: str, message: str) -> None:
         """Show an error of the browser; painting goes on."""

@@ -62,6 +62,7 @@ class ActingPanel(Panel):
             return
         self._running.add(key)
         self.dismiss()
+        self.tell("")
 
         def _ended(job: Any) -> None:
             self._running.discard(key)

@@ -25,7 +25,7 @@ __all__ = [
 
 TRADES_SHOWN = 500
 _FRACTIONS = ("return", "drawdown", "rate", "fraction", "exposure", "volatility", "cagr", "hold")
-_MONEY = ("pnl", "profit", "loss", "fees", "expectancy", "best", "worst")
+_MONEY = ("pnl", "profit", "loss", "expectancy", "best", "worst")
 _WORDS = {"cagr": "Yearly return", "n": "Trades", "pnl": "PnL", "sqn": "SQN"}
 
 
@@ -49,7 +49,7 @@ def figure(name: str, value: Any, missing: str = "undefined") -> Cell:
     words = set(name.split("_"))
     if name.endswith("_s"):
         return age(float(value))
-    if words & {"drawdown", "exposure", "rate"}:
+    if words & {"drawdown", "exposure", "rate", "volatility"}:
         return share(float(value), 2)
     if words & set(_FRACTIONS) and not name.endswith("_s"):
         return pct(float(value))
@@ -104,7 +104,7 @@ def _trade(i: int, t: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "id": str(i),
-        "no": {"t": str(_of("trade_no") or "–"), "n": _of("trade_no") or i},
+        "no": {"t": str(i), "n": i},
         "side": side(float(_of("direction") or 0)),
         "opened": time_cell(_ms(_of("entry_ms", "entry")), date=True),
         "entry": _price(_of("entry_price")),

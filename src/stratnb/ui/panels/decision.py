@@ -131,6 +131,11 @@ def no_decision(strategy: StrategyView) -> str:
     return "Nothing was decided at this candle: it lies in a gap, before the start, or is no longer kept."
 
 
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: the Python value of a numpy scalar, else the text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
 class DecisionPanel(Panel):
     """Why the strategy did what it did at one candle; follows the newest one until a candle is chosen."""
 
@@ -211,7 +216,7 @@ class DecisionPanel(Panel):
         for table, checks in ((self.filters, "filters"), (self.sizing, "sizing"), (self.risk, "risk")):
             table.show(check_rows(getattr(decision, checks) if decision else ()))
         show(self.tables, decision is not None and decision.action != "WARMING")
-        written = json.dumps(asdict(decision), ensure_ascii=False, indent=1) if decision else "null"
+        written = json.dumps(asdict(decision), ensure_ascii=False, indent=1, default=_plain) if decision else "null"
         self.details.value = f'<span class="sn-details sn-vh">{escape(written)}</span>'
         self._echo = True
         self.when.value = stamp(decision.open_time_ms) if decision else ""

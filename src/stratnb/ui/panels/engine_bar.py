@@ -45,7 +45,7 @@ def figures(view: EngineView) -> list[dict[str, Any]]:
     risk = {**dot(*_RISKS[view.risk_state]), **({"title": view.risk_reason} if view.risk_reason else {})}
     of = f"of {view.max_open_positions}" if view.max_open_positions is not None else ""
     return [
-        {"id": "state", "label": "Engine", "pri": 1, "v": dot(*_STATES[view.state])},
+        {"id": "state", "label": "Engine", "pri": 1, "v": _state(view)},
         {"id": "equity", "label": f"Equity, {view.quote}", "pri": 1, "v": num(view.equity)},
         {
             "id": "day",
@@ -64,6 +64,13 @@ def figures(view: EngineView) -> list[dict[str, Any]]:
         {"id": "age", "label": "Data age", "pri": 1, "v": {"t": age(view.data_age_s)}},
         {"id": "lag", "label": "Loop lag p95", "pri": 3, "v": {"t": millis(view.loop_lag_p95_ms)}},
     ]
+
+
+def _state(view: EngineView) -> dict[str, Any]:
+    """Return the state of the engine; a paused one whose candles are used up is finished."""
+    if view.state == "paused" and view.feed is not None and view.feed.done:
+        return dot("mute", "Finished")
+    return dot(*_STATES[view.state])
 
 
 def feed_text(feed: FeedView | None) -> tuple[str, bool]:
@@ -155,14 +162,20 @@ class EngineBar(ActingPanel):
             "paused": ("Resume", "play", "Go on with the next candle"),
             "stopping": ("Stopping", "pause", "The engine is stopping"),
         }.get(view.state, ("Start", "play", "Start the paper engine"))
-        no_feed = view.feed is None
+        why = (
+            "Open candles first"
+            if view.feed is None
+            else "All candles are used up; open others"
+            if view.feed.done
+            else ""
+        )
         self._put(self.run, "description", label)
-        self._put(self.run, "tooltip", "Open candles first" if no_feed else tip)
-        self._put(self.run, "disabled", no_feed or view.state == "stopping")
+        self._put(self.run, "tooltip", why or tip)
+        self._put(self.run, "disabled", bool(why) or view.state == "stopping")
         self.run.remove_class("sn-i-play" if icon == "pause" else "sn-i-pause")
         self.run.add_class(f"sn-i-{icon}")
         (self.run.add_class if view.state == "stopped" else self.run.remove_class)("is-primary")
-        self._put(self.step, "disabled", view.state != "paused")
+        self._put(self.step, "disabled", view.state != "paused" or bool(why))
         self._put(self.stop, "disabled", view.state == "stopped")
         if view.feed is not None and view.feed.speed in dict(_SPEEDS).values() and view.feed.speed != self.speed.value:
             self._echo = True

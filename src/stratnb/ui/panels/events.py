@@ -66,14 +66,25 @@ def sentence(event: Event) -> str:
         why = str(payload.get("reason") or "").replace("_", " ")
         score = f"score {signed(payload['score'], 3)}" if isinstance(payload.get("score"), float) else ""
         return " · ".join(part for part in (str(payload["action"]), why, score) if part)
-    words = ", ".join(
-        f"{key.replace('_', ' ')} {_value(value)}" for key, value in payload.items() if value not in (None, "")
-    )
-    return words or event.symbol or "–"
+    if isinstance(payload.get("error"), (list, tuple)):
+        return ": ".join(str(part) for part in payload["error"])
+    return _switched(payload) if "to_id" in payload else _pairs(payload) or event.symbol or "–"
+
+
+def _switched(payload: Mapping[str, Any]) -> str:
+    source = f"from {payload['from_id']} " if payload.get("from_id") else ""
+    late = payload.get("caught_up_candles") or 0
+    caught = f", {count(late)} candles caught up" if late else ""
+    return f"{source}to {payload['to_id']}, policy {payload.get('policy', 'n/a')}{caught}"
+
+
+def _pairs(payload: Mapping[str, Any]) -> str:
+    told = {key: value for key, value in payload.items() if value not in (None, "", "none", 0)}
+    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in told.items())
 
 
 def _value(value: Any) -> str:
-    return f"{value:,.8g}" if isinstance(value, float) else str(value)
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
 def row(event: Event) -> dict[str, Any]:

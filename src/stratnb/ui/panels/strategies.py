@@ -92,6 +92,8 @@ def _last(s: StrategyView, now_ms: int) -> dict[str, Any]:
     """Return the last decision with its score or reason; the age of the last candle is in the tooltip."""
     if not s.last_decision:
         return na(f"{s.warmup_done} of {s.warmup_needed} candles" if s.warmup_needed else "no candle yet")
+    if s.last_decision == "WARMING":
+        return {"t": f"WARMING {clock(s.last_decision_ms)[:5]}", "sub": f"{s.warmup_done} of {s.warmup_needed}"}
     old = "" if s.last_candle_ms is None else f"Last candle {age(max(now_ms - s.last_candle_ms, 0) / 1000)} ago"
     why = s.last_reason.replace("_", " ") if s.last_reason else f"score {signed(s.last_score)}"
     return {
