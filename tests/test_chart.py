@@ -148,10 +148,24 @@ def test_switching_strategy_line_and_scale(panel: Any) -> None:
     assert panel.chart.item != item and '"LogAxis"' in panel.chart.item
 
 
+def test_switching_strategies_leaves_no_widgets_behind(panel: Any) -> None:
+    from ipywidgets.widgets.widget import _instances
+
+    sizes = []
+    for i in range(6):
+        panel.show(panel.board.strategy_id(i % 2))
+        panel.pump.paint_now()
+        sizes.append(len(_instances))
+    assert sizes[-1] == sizes[-2] == sizes[0]
+
+
 def test_the_last_trade_is_brought_into_view(panel: Any) -> None:
     panel.show_last_trade()
     panel.pump.paint_now()
     start, end = panel.screen.messages[-1]["range"]
+    panel.show_at(start + 60_000.0)
+    panel.pump.paint_now()
+    assert panel.screen.messages[-1]["range"] is None
     assert start < panel.board.fills("s0@BTC/USDT")[-1].time_ms < end
     assert panel._follow.value is False
 

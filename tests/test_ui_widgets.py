@@ -84,8 +84,8 @@ def test_a_patch_sends_only_what_changed_and_counts_up(table: Table, monkeypatch
 
 def test_show_patches_while_the_ids_stay_and_replaces_otherwise(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = Sent(table, monkeypatch)
-    table.show([{"id": "a", "x": "8"}, {"id": "b", "x": "3"}])
-    assert [m["patch"] for m in sent.messages] == [{"a": {"x": "8"}}]
+    table.show([{"id": "a", "x": "8", "y": {"t": "2", "n": 2}}, {"id": "b", "x": "3"}])
+    assert [m["patch"] for m in sent.messages] == [{"a": {"x": "8"}, "b": {"y": None}}]
     table.show([{"id": "b", "x": "3"}])
     assert [row["id"] for row in table.rows] == ["b"]
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from stratnb.errors import StratnbError
+from stratnb.errors import ConfigError, StratnbError
 
-__all__ = ["app", "dashboard", "lab", "version"]
+__all__ = ["app", "backtest", "dashboard", "lab", "replay", "version"]
 
 app = typer.Typer(
     help="Trading strategies made of blocks.",
@@ -57,6 +59,117 @@ def lab(
 
     with _reported():
         raise typer.Exit(serve(lab_server(folder, port=port)))
+
+
+@app.command()
+def replay(
+    candles: Annotated[list[Path], typer.Option(help="Candle files (CSV or Parquet), several after one flag.")],
+    strategies: Annotated[str, typer.Option(help="Names or paths of strategies, separated by commas.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further candle files.")] = None,
+    mode: Annotated[str, typer.Option(help="exclusive (one active at a time) or parallel (all).")] = "exclusive",
+    switch_every: Annotated[int | None, typer.Option(help="Instants between two switches (exclusive).")] = None,
+    policy: Annotated[str, typer.Option(help="A switch's way with positions: keep, close or refuse.")] = "keep",
+    speed: Annotated[str, typer.Option(help="max, or a multiple of real time.")] = "max",
+    cash: Annotated[float, typer.Option(help="Start of the paper account, quote units.")] = 10_000.0,
+    capacity: Annotated[int, typer.Option(help="Orchestrators kept in the cache.")] = 10,
+    symbol: Annotated[str, typer.Option(help="Symbols of the files, separated by commas.")] = "",
+    timeframe: Annotated[str | None, typer.Option(help="Timeframe of the files, when their names do not say.")] = None,
+    market: Annotated[Path | None, typer.Option(help="JSON file with ticks, lots and fees by symbol.")] = None,
+    repair: Annotated[str, typer.Option(help="Repairs of the files' faults, separated by commas, or all.")] = "",
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change the strategies: timeframes.primary=1h."),
+    ] = None,
+    parity: Annotated[bool, typer.Option(help="Compare every instance with its backtest.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Replay candle files through the engine on paper; leaves with 1 when engine and backtest differ."""
+    from stratnb.replay import ReplaySettings, table
+    from stratnb.replay import replay as run
+
+    with _reported():
+        settings = ReplaySettings(
+            files=(*candles, *(more or ())),
+            strategies=_words(strategies),
+            mode=mode,  # type: ignore[arg-type]
+            switch_every=switch_every,
+            policy=policy,  # type: ignore[arg-type]
+            speed=_speed(speed),
+            cash=cash,
+            capacity=capacity,
+            symbols=_words(symbol),
+            timeframe=timeframe,
+            market_file=market,
+            repair=_words(repair),
+            overrides=_overrides(change or ()),
+            parity=parity,
+        )
+        result = run(settings)
+    typer.echo(_json(result) if as_json else table(result))
+    if result["parity"]["verdict"] is False:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backtest(
+    strategy: Annotated[str, typer.Argument(help="Name or path of a strategy.")],
+    candles: Annotated[Path, typer.Option(help="Candle file (CSV or Parquet).")],
+    symbol: Annotated[str | None, typer.Option(help="Symbol, when the file's name does not say it.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Timeframe, when the file's name does not say it.")] = None,
+    repair: Annotated[str, typer.Option(help="Repairs of the file's faults, separated by commas, or all.")] = "",
+    cash: Annotated[float, typer.Option(help="Start of the account, quote units.")] = 10_000.0,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change the strategy: timeframes.primary=1h."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Backtest one strategy on one file and print its figures."""
+    from stratnb.market_data import load_candles
+    from stratnb.research.backtest import backtest as run
+
+    with _reported():
+        series, _ = load_candles(candles, symbol=symbol, timeframe=timeframe, repair=_words(repair))
+        test = run(strategy, series, cash=cash, overrides=_overrides(change or ()))
+    if as_json:
+        named = {"strategy": test.name, "symbol": series.symbol, "timeframe": series.timeframe, "candles": len(series)}
+        typer.echo(_json(named | {"figures": test.figures, "reasons": dict(test.reasons)}))
+        return
+    rows = [f"{name:<20} {'n/a' if value is None else f'{value:,.6g}'}" for name, value in test.figures.items()]
+    typer.echo("\n".join([repr(test), *rows]))
+
+
+def _json(result: Mapping[str, Any]) -> str:
+    return json.dumps(result, indent=2, allow_nan=False)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _overrides(changes: Iterable[str]) -> dict[str, Any]:
+    """Return the values by path; what is not JSON is text."""
+    found: dict[str, Any] = {}
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals:
+            hint = "write it like timeframes.primary=1h"
+            raise ConfigError("override", f"{change!r} sets nothing", value=change, hint=hint)
+        try:
+            found[path.strip()] = json.loads(text)
+        except ValueError:
+            found[path.strip()] = text.strip()
+    return found
+
+
+def _speed(text: str) -> float:
+    """Return "max" or a number as a multiple of real time."""
+    try:
+        return math.inf if text.lower() == "max" else float(text)
+    except ValueError as error:
+        hint = "write max, or a number such as 60"
+        raise ConfigError("speed", f"speed {text!r} is neither a number nor max", value=text, hint=hint) from error
 
 
 @app.command()

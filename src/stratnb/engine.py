@@ -10,8 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from stratnb.blocks.base import ROLES, kinds
 from stratnb.errors import ConfigError, Refused, nearest
 from stratnb.events import Event, EventBus
+from stratnb.kernels import loop
+from stratnb.kernels.jit import prepare
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.multi.controls import AsyncOperations, CacheControl, FeedControl
@@ -324,6 +327,7 @@ def get_engine(name: str = "main", **options: Any) -> Engine:
 
 def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "dashboard") -> EngineBoard:
     """Start a private parallel paper engine on candle files, or on the synthetic market, and return its board."""
+    prepare([*loop.EVERY, *(block.step for role in ROLES for block in kinds(role).values())])
     candles = load_files(paths) if paths else None
     engine = get_engine(name, candles=candles, speed=speed, mode="parallel")
     engine.start()

@@ -258,6 +258,10 @@ class Board(Protocol):
         """Queue an operation of the engine and return its `Job`."""
         ...
 
+    def document(self, strategy_id: str) -> dict[str, Any]:
+        """Return the whole document of a loaded strategy, merged with its overrides."""
+        ...
+
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
         """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""
         ...

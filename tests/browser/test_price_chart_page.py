@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from browser.conftest import run_all, save
+from sample_board import MINUTE_MS, START_MS
 
 BUILD = """
 from sample_board import SampleBoard
@@ -21,7 +22,6 @@ PAGE = BUILD + "root(controls.row(*buttons), controls.grid(panel.frame))"
 CHART = "window.__sn_charts?.find(c => c.by('src'))"
 STATE = f"""() => {{ const c = {CHART}, t = c.by('src').data.t, x = c.by('xr');
   return {{ count: t.length, first: t[0], last: t[t.length - 1], start: x.start, end: x.end }}; }}"""
-MINUTE_MS = 60_000
 
 
 def _shown(page: Any, count: int = 2_000) -> dict[str, float]:
@@ -62,6 +62,9 @@ def test_it_moves_pages_and_comes_back(voila: Callable[..., Any], open_page: Cal
     page.locator(".sn-rd-time").wait_for()
     page.mouse.move(box["x"] + 300, y)
     page.locator(".sn-over.is-live").wait_for()
+    read = "() => ['.sn-rd-time', '.sn-axtag.is-x'].map(s => document.querySelector(s).textContent)"
+    page.get_by_role("button", name="One").evaluate("button => button.click()")
+    page.wait_for_function(f"() => {{ const [a, b] = ({read})(); return a === b; }}")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save PNG").click()
     assert saved.value.suggested_filename == "BTC-USDT-5m.png"
@@ -75,7 +78,7 @@ def test_lab_shows_the_panel_and_brings_it_back_after_a_reload(
     page = open_page(lab(chart=cells).url("/lab/tree/chart.ipynb"))
     run_all(page)
     page.wait_for_function("() => window.__sn_charts?.length === 2")
-    _last_is(page, _shown(page)["last"])
+    _last_is(page, START_MS + 6_000 * MINUTE_MS)
     page.locator(".sn-chart").nth(1).wait_for()
     save(page)
     page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")

@@ -26,6 +26,7 @@ from stratnb.kernels.layout import (
     D_POSITION,
     D_QUANTITY,
     D_REASON,
+    D_SEEN,
     D_STOP,
     D_TIME,
     ENTER,
@@ -190,6 +191,7 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
             book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
             book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
     decision[D_TIME] = memory[R_TIME]
+    decision[D_SEEN] = seen
     decision[D_REASON] = reason
     decision[D_ACTION] = action_of(reason, held)
     decision[D_CLOSE] = memory[R_CLOSE]

@@ -92,7 +92,10 @@ def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) 
 
 @helper
 def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
-    """Fix stop and targets of a position at its average entry price."""
+    """Fix stop and targets of a position at its average entry price.
+
+    A target whose share is less than a lot sells nothing and counts as done; the last of a whole ladder stays.
+    """
     price, side = book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
     stop, reason = first_stop(code, params, memory, side, price)
     book[B_STOP] = stop
@@ -110,14 +113,15 @@ def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
             if side * (level - price) <= 0.0:
                 level = round_nearest(price, tick) + side * tick
             quantity = round_down(share * book[B_ORIGINAL], params[S_LOT])
-            if quantity > 0.0:
-                book[B_LEVELS + count * W_LEVEL] = level
-                book[B_LEVELS + count * W_LEVEL + 1] = quantity
-                book[B_LEVELS + count * W_LEVEL + 2] = 0.0
-                count += 1
+            book[B_LEVELS + count * W_LEVEL] = level
+            book[B_LEVELS + count * W_LEVEL + 1] = quantity
+            book[B_LEVELS + count * W_LEVEL + 2] = 0.0 if quantity > 0.0 else 1.0
+            count += 1
     book[B_TARGETS] = count
     book[B_DONE] = 0.0
     book[B_WHOLE] = 1.0 if shares >= 1.0 - 1e-9 else 0.0
+    if count > 0 and book[B_WHOLE] != 0.0:
+        book[B_LEVELS + (count - 1) * W_LEVEL + 2] = 0.0
 
 
 @helper

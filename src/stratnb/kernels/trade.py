@@ -87,10 +87,14 @@ def steps_to(count: float, step: float) -> float:
 
 @helper
 def round_down(value: float, step: float) -> float:
-    """Return the value cut down to whole steps; a value within 1e-9 steps of a whole one counts as whole."""
+    """Return the value cut down to whole steps.
+
+    A value counts as whole within 1e-9 steps, or within the rounding of the division where that is more.
+    """
     if step <= 0.0:
         return value
-    return steps_to(math.floor(value / step + 1e-9), step)
+    count = value / step
+    return steps_to(math.floor(count + max(1e-9, 4.5e-16 * count)), step)
 
 
 @helper
@@ -174,7 +178,7 @@ def apply_fill(book: Row, fill: Row) -> None:
     reason = fill[F_REASON]
     if reason > REASON_TARGET and reason <= REASON_TARGET + MAX_TARGETS:
         book[B_LEVELS + int(reason - REASON_TARGET - 1.0) * W_LEVEL + 2] = 1.0
-        book[B_DONE] += 1.0
+        book[B_DONE] = max(book[B_DONE], reason - REASON_TARGET)
     fill[F_REALIZED] = realized
     fill[F_AFTER] = book[B_QUANTITY]
     fill[F_TRADE] = book[B_TRADE_NO]
@@ -207,7 +211,9 @@ def target_quantity(settings: Row, book: Row, k: int, left: float, price: float)
     quantity = min(share, left)
     rest = left - quantity
     whole = book[B_WHOLE] != 0.0 and k == int(book[B_TARGETS]) - 1
-    small = rest < max(settings[S_MIN_QUANTITY], settings[S_LOT] * 0.5) or rest * price < settings[S_MIN_NOTIONAL]
+    edge = 1.0 - 1e-9
+    small = rest < max(settings[S_MIN_QUANTITY] * edge, settings[S_LOT] * 0.5)
+    small = small or rest * price < settings[S_MIN_NOTIONAL] * edge
     return left if whole or small else quantity
 
 
@@ -228,7 +234,7 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
         if gap or left <= 0.0 or book[B_LEVELS + k * W_LEVEL + 2] != 0.0:
             continue
         through = side * (best - level) >= settings[S_TICK] * (1.0 - 1e-6)
-        at_open = side * (first - level) >= 0.0
+        at_open = side * (first - level) > 0.0
         if through and touched and not at_open:
             book[B_AMBIGUOUS] += 1.0
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from stratnb.services.notify import Notifier
 from stratnb.services.positions import PositionManager
 from stratnb.services.risk import RiskManager
 from stratnb.services.shared import SharedServices
+from stratnb.strategy.build import build_plan
 from stratnb.strategy.documents import build_config
 
 __all__ = ["Desk"]
@@ -136,6 +138,7 @@ class Desk:
             config_hash=config.config_hash,
             overrides=dict(overrides or {}),
         )
+        await asyncio.to_thread(build_plan, config, market, base=self.feed.timeframe)  # compiles what is new
         self.registry.register(record)
         try:
             context = open_context(

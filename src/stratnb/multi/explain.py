@@ -76,7 +76,7 @@ def explain(
         filters=_filters(plan, row, columns),
         sizing=_sizing(plan, row),
         risk=_risk(plan, row, limits, word),
-        warmup_done=plan.warmup,
+        warmup_done=min(int(row[at.D_SEEN]), plan.warmup),
         warmup_needed=plan.warmup,
     )
 
@@ -117,15 +117,13 @@ def _filters(plan: Plan, row: Floats, columns: Floats | None) -> tuple[CheckView
 def _sizing(plan: Plan, row: Floats) -> tuple[CheckView, ...]:
     if not math.isfinite(row[at.D_NOTIONAL]):
         return ()
-    quote, stop = plan.market.quote, row[at.D_STOP]
+    quote, kind, stop = plan.market.quote, plan.config.sizing.kind, row[at.D_STOP]
     distance = abs(row[at.D_CLOSE] - stop) / row[at.D_CLOSE] if math.isfinite(stop) else math.nan
     return (
         CheckView("Equity of the strategy", True, f"{row[at.D_EQUITY]:,.2f} {quote}", ""),
         CheckView("Stop distance", True, f"{distance:.2%}" if math.isfinite(distance) else "no stop", ""),
-        CheckView(
-            "Notional", row[at.D_NOTIONAL] > 0, f"{row[at.D_NOTIONAL]:,.6g} {quote}", f"rule {plan.config.sizing.kind}"
-        ),
-        CheckView("Quantity", row[at.D_QUANTITY] > 0, f"{row[at.D_QUANTITY]:.10g}", f"lot {plan.market.lot:g}"),
+        CheckView("Notional", bool(row[at.D_NOTIONAL] > 0), f"{row[at.D_NOTIONAL]:,.6g} {quote}", f"rule {kind}"),
+        CheckView("Quantity", bool(row[at.D_QUANTITY] > 0), f"{row[at.D_QUANTITY]:.10g}", f"lot {plan.market.lot:g}"),
     )
 
 

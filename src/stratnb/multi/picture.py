@@ -109,7 +109,7 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         last_score=0.0
         if decided is None or np.isnan(decided[at.D_SCORE])
         else float(decided[at.D_SCORE] * decided[at.D_DIRECTION]),
-        warmup_done=min(len(desk.store.decisions(key)), context.plan.warmup),
+        warmup_done=0 if decided is None else min(int(decided[at.D_SEEN]), context.plan.warmup),
         warmup_needed=context.plan.warmup,
         error=lane.error,
     )

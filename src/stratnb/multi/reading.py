@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,10 @@ class Reader:
         self._taps: OrderedDict[tuple[str, ...], _Tap] = OrderedDict()
         self._lock = Lock()
 
+    def document(self, strategy_id: str) -> dict[str, Any]:
+        """Return the whole document of a loaded strategy, merged with its overrides."""
+        return self._desk.lane(strategy_id).context.config.to_document()
+
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
         """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""
         return self._desk.services.timeframes.frames(symbol, timeframe, last, before_ms)
@@ -74,7 +79,8 @@ class Reader:
         found: dict[str, str] = {}
         for node in plan.nodes:
             block = node.block
-            if node.role == "primary" and block.kind in LINE_KINDS and getattr(block, "on", ("close",)) == ("close",):
+            drawn = block.role == "indicator" and block.kind in LINE_KINDS and node.role == "primary"
+            if drawn and getattr(block, "on", ("close",)) == ("close",):
                 for k, output in enumerate(block.outputs):
                     if output not in OSCILLATORS:
                         found[f"#{node.out + k}"] = _label(block, output)
@@ -148,6 +154,10 @@ class Reading:
 
     def __init__(self, reader: Callable[[], Reader]) -> None:
         self._reader = reader
+
+    def document(self, strategy_id: str) -> dict[str, Any]:
+        """Return the whole document of a loaded strategy, merged with its overrides."""
+        return self._reader().document(strategy_id)
 
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
         """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""

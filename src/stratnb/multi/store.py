@@ -78,6 +78,11 @@ class DecisionLog:
         return min(self._count, self.capacity)
 
     @property
+    def total(self) -> int:
+        """Return how many rows were ever kept."""
+        return self._count
+
+    @property
     def nbytes(self) -> int:
         """Return the memory held, in bytes."""
         return self._rows.nbytes

@@ -14,6 +14,7 @@ __all__ = [
     "Frame",
     "btn",
     "chip",
+    "discard",
     "dropdown",
     "field",
     "grid",
@@ -139,6 +140,17 @@ def show(widget: widgets.DOMWidget, on: bool) -> None:
         widget.remove_class("sn-off")
     else:
         widget.add_class("sn-off")
+
+
+def discard(widget: widgets.Widget) -> None:
+    """Close a widget with everything in it and with its own layout and style."""
+    for child in getattr(widget, "children", ()):
+        discard(child)
+    for name in ("layout", "style"):
+        own = getattr(widget, name, None)
+        if isinstance(own, widgets.Widget):
+            own.close()
+    widget.close()
 
 
 class Confirm(widgets.HBox):  # type: ignore[misc]

@@ -20,8 +20,8 @@ POINTS_MOST = 4_000
 def thinned(times: npt.ArrayLike, values: npt.ArrayLike, most: int = POINTS_MOST) -> tuple[Any, Any]:
     """Return at most `most` points of a curve: evenly spaced ones, with the last, the lowest and the highest kept.
 
-    >>> [len(part) for part in thinned(range(10_000), range(10_000), 100)]
-    [100, 100]
+    >>> len(thinned(range(10_000), range(10_000), 100)[0]) <= 100
+    True
     """
     t, y = np.asarray(times, np.float64), np.asarray(values, np.float64)
     if len(t) <= most:

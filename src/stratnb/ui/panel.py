@@ -212,15 +212,11 @@ class Panel(metaclass=_OnePerBoard):
             return
         self.closed = True
         self.pump.unregister(self)
-        self._close_all(self.frame)
         if self._widget is not None:
-            self._widget.close()
-
-    def _close_all(self, box: widgets.Widget) -> None:
-        """Close a box after everything in it."""
-        for child in getattr(box, "children", ()):
-            self._close_all(child)
-        box.close()
+            self._widget.children = self._widget.children[1:]  # the scripts are shared
+            controls.discard(self._widget)
+        else:
+            controls.discard(self.frame)
 
     def __repr__(self) -> str:
         """Return the panel on one line."""

@@ -47,6 +47,7 @@ class PriceFeed:
         self.visible: Sequence[bool] = [True] * len(self.lines)
         self.levels_on = True
         self._target: tuple[float, float] | None = None
+        self._seen = (0.0, 0.0)
         self._last_ms = self._end_ms = 0.0
         self._newest: tuple[float, ...] = ()
         self._fills = -1
@@ -59,7 +60,9 @@ class PriceFeed:
         return tuple(self.board.lines(self.window.strategy_id)) == self.drawn
 
     def go_to(self, time_ms: float) -> None:
-        """Move to a time with the next whole update, and stop following."""
+        """Move to a time that is out of view with the next whole update, and stop following."""
+        if self._seen[0] <= time_ms <= self._seen[1]:
+            return
         half = self.span_ms / 2.0
         self.follow = False
         self.page(time_ms - half, time_ms + half, self.window.step_ms)
@@ -73,6 +76,7 @@ class PriceFeed:
     def page(self, start_ms: float, end_ms: float, step_ms: int) -> bool:
         """Take the range a person looks at; return whether other candles must be drawn for it."""
         before, newest = self.window, self._newest_ms()
+        self._seen = (start_ms, end_ms)
         self.span_ms = max(end_ms - start_ms, 5.0 * before.step_ms)
         wider = replace(before, step_ms=step_ms, end_ms=None).widened(self.span_ms)
         spare = (LIMIT * wider.step_ms - self.span_ms) / 2.0
@@ -134,8 +138,9 @@ class PriceFeed:
         return Update(ops, moved, tags=self._tags(rows, position))
 
     def _range(self) -> tuple[float, float]:
-        """Return the range that ends at the newest candle."""
-        return self._end_ms - self.span_ms, self._end_ms
+        """Return the range that ends at the newest candle, which is then what is seen."""
+        self._seen = (self._end_ms - self.span_ms, self._end_ms)
+        return self._seen
 
     def _newest_ms(self) -> float:
         """Return the open time of the newest candle of the market."""

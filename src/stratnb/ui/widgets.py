@@ -127,7 +127,8 @@ class Table(BrowserWidget):
     def show(self, rows: list[dict[str, Any]]) -> None:
         """Show these rows: as a patch while their ids stay the same, as a new list otherwise."""
         if [row["id"] for row in rows] == [row["id"] for row in self.rows]:
-            self.patch({row["id"]: row for row in rows})
+            gone = {old["id"]: dict.fromkeys(old.keys() - new.keys()) for old, new in zip(self.rows, rows, strict=True)}
+            self.patch({row["id"]: {**gone[row["id"]], **row} for row in rows})
         else:
             self.rows = rows
 

@@ -1,1 +1,1 @@
-""""""
+"""The panels of the dashboards, one module each."""

@@ -91,11 +91,9 @@ def trade_columns() -> list[dict[str, Any]]:
 
 def trade_rows(trades: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the newest trades first, at most `TRADES_SHOWN`."""
-    newest = trades.iloc[::-1].head(TRADES_SHOWN)
-    return [
-        _trade(i, dict(zip(newest.columns, values, strict=True)))
-        for i, values in enumerate(newest.itertuples(index=False))
-    ]
+    newest, last = trades.iloc[::-1].head(TRADES_SHOWN), len(trades)
+    rows = newest.itertuples(index=False)
+    return [_trade(last - i, dict(zip(newest.columns, values, strict=True))) for i, values in enumerate(rows)]
 
 
 def _trade(i: int, t: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,11 @@ class PriceChart(Panel):
         chips = [controls.chip(label, True) for _, label in feed.lines]
         for made in chips:
             made.observe(lambda change: self._touch(), "value")
+        before = self._overlays.children
         self._overlays.children = [*chips, *([self._level_chip] if feed.levels else [])]
+        for old in before:
+            if old is not self._level_chip:
+                controls.discard(old)
         roles = [t for t in ROLES if TIMEFRAMES[t] > base and TIMEFRAMES[t] % base == 0][:ROLES_MAX]
         self._choosing = True
         self._timeframe.options = [row.timeframe, *roles]

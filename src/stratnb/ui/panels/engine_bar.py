@@ -79,7 +79,8 @@ def feed_text(feed: FeedView | None) -> tuple[str, bool]:
         return "No candles: choose files", False
     place = "finished" if feed.done else f"candle {count(feed.position)} of {count(feed.length)}"
     markets = feed.symbols[0] if len(feed.symbols) == 1 else f"{len(feed.symbols)} markets"
-    return f"{feed.label} · {markets} · {feed.timeframe} · {place}", feed.synthetic
+    parts = dict.fromkeys((feed.label, markets, feed.timeframe, place))
+    return " · ".join(parts), feed.synthetic
 
 
 def parse_paths(text: str) -> list[str]:

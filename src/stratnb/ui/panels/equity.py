@@ -134,7 +134,9 @@ class EquityPanel(Panel):
         chips = [controls.chip(titles[i], False) for i in ids]
         for made in chips:
             made.observe(lambda change: self._on_ready(), "value")
-        self._pick.children = chips
+        before, self._pick.children = self._pick.children, chips
+        for old in before:
+            controls.discard(old)
 
     def _curves(self, view: EngineView, account: Floats, start: float) -> tuple[Ops, list[str], list[float]]:
         """Return the operations, the legend and the end times of all curves."""

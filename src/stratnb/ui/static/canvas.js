@@ -57,10 +57,10 @@ class Canvas {
     }
   }
 
-  // One Tab stop per chart at most: BokehJS's own event layer leaves the Tab order.
+  // One Tab stop per chart at most: BokehJS's own event layer leaves the Tab order and draws no ring after a click.
   quiet(node) {
     for (const child of [...(node.shadowRoot?.children || []), ...node.children]) {
-      if (child.classList?.contains('bk-events')) child.tabIndex = -1;
+      if (child.classList?.contains('bk-events')) { child.tabIndex = -1; child.style.outline = 'none'; }
       this.quiet(child);
     }
   }

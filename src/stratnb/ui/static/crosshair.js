@@ -32,18 +32,20 @@ class Crosshair {
   }
 
   listen() {
-    const { box, figure, source, model } = this, later = () => requestAnimationFrame(() => requestAnimationFrame(() => this.place()));
+    const { box, figure, source, model } = this;
+    const later = () => requestAnimationFrame(() => requestAnimationFrame(() => { this.place(); this.refresh(); }));
     this.heard = [
       ['pointermove', event => this.point(event)], ['pointerleave', () => this.hide()],
+      ['pointerdown', event => { this.down = event.clientX; }], ['pointerup', event => this.pick(event)],
       ['blur', () => this.hide()], ['keydown', event => this.key(event)],
     ];
     for (const [name, run] of this.heard) box.addEventListener(name, run);
     figure.y_range.change.connect(later);
     figure.x_range.change.connect(later);
-    source.change.connect(() => { if (this.index == null) this.read(); });
+    source.change.connect(later);
     this.resize = new ResizeObserver(() => setTimeout(later, 60));
     this.resize.observe(box);
-    this.redraw = guarded(model, 'chart labels', () => { this.place(); this.read(); });
+    this.redraw = guarded(model, 'chart labels', () => { this.place(); this.refresh(); });
     for (const key of ['tags', 'notes', 'cfg']) model.on('change:' + key, this.redraw);
     setTimeout(later, 120);
   }
@@ -137,6 +139,7 @@ class Crosshair {
     const frame = this.frame(), data = this.source.data;
     if (!frame || !data.t?.length) return;
     this.index = i;
+    this.when = data.t[i];
     this.over.classList.add('is-live');
     const x = frame.x.compute(data.t[i]), y = py ?? frame.y.compute(data.c[i]);
     this.vertical.style.left = x + 'px';
@@ -148,8 +151,17 @@ class Crosshair {
     this.read(i);
   }
 
+  // Rows and ranges move below a resting pointer: what it reads is found again by place, or by time after a key.
+  refresh() {
+    const times = this.source.data.t;
+    if (this.index == null || !times?.length) this.read();
+    else if (this.spot) this.point(this.spot);
+    else this.show(nearestIndex(times, this.when));
+  }
+
   hide() {
     this.index = null;
+    this.spot = null;
     this.over.classList.remove('is-live');
     this.read();
   }
@@ -160,6 +172,12 @@ class Crosshair {
     const area = this.box.getBoundingClientRect(), x = event.clientX - area.left, y = event.clientY - area.top;
     if (x > frame.box.right || y > frame.box.bottom || y < frame.box.top) { this.hide(); return; }
     this.show(nearestIndex(times, frame.x.invert(x)), y);
+    this.spot = { clientX: event.clientX, clientY: event.clientY };
+  }
+
+  // A click without a drag picks the candle under it.
+  pick(event) {
+    if (this.index != null && Math.abs(event.clientX - this.down) < 4) tell(this.model, { pick: this.source.data.t[this.index] });
   }
 
   key(event) {
@@ -168,6 +186,7 @@ class Crosshair {
     if (event.key === 'Enter' && this.index != null) tell(this.model, { pick: this.source.data.t[this.index] });
     if (!step || last < 0) return;
     event.preventDefault();
+    this.spot = null;
     this.show(clamp((this.index ?? last) + step * (event.shiftKey ? 10 : 1), 0, last));
   }
 }

@@ -244,9 +244,10 @@ class Grid {
 
   // A focused button in a patched cell keeps the focus.
   patch(id, change) {
+    if ('f' in change) { this.paint(); return; }  // it may now belong on the page or not
     const line = this.rows.get(id);
     if (!line) return;
-    if ('cls' in change) line.className = change.cls;
+    if ('cls' in change) line.className = change.cls || '';
     this.model.get('cols').forEach((col, i) => {
       if (!(col.key in change)) return;
       const cell = line.cells[i], buttons = () => [...cell.querySelectorAll('button')], at = buttons().indexOf(document.activeElement);
