@@ -283,6 +283,7 @@ class Engine:
                 self._thread.start()
                 ready.wait()
                 self._loop = loop
+                weakref.finalize(self, _end, loop)
                 start_job("open", self._open(), loop).result(WAIT_S)
             return self._loop
 
@@ -342,6 +343,12 @@ def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
         loop.run_forever()
     finally:
         loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """Stop the loop of an engine that nobody refers to any more."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
 
 
 async def _renew(reference: weakref.ref[Engine]) -> None:

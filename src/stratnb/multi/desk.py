@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from stratnb.multi.registry import Registry
 from stratnb.multi.router import Lane, Router
 from stratnb.multi.settings import EngineSettings
 from stratnb.multi.store import MemoryStore, Snapshot
-from stratnb.services.candles import CandleHistory, TimeframeBuilder
+from stratnb.services.candles import CandleProvider, TimeframeProvider
 from stratnb.services.exits import PositionExiting
 from stratnb.services.notify import Notifier
 from stratnb.services.positions import PositionManager
@@ -61,10 +62,10 @@ class Desk:
         positions = PositionManager(
             settings.cash, slots=settings.max_strategies, limits=settings.limits, curve_points=settings.curve_points
         )
-        history = CandleHistory(feed.timeframe)
+        history = CandleProvider(feed.timeframe)
         self.services = SharedServices(
             candles=history,
-            timeframes=TimeframeBuilder(history),
+            timeframes=TimeframeProvider(history),
             positions=positions,
             risk=RiskManager(positions, self.bus),
             exits=PositionExiting(),
@@ -92,6 +93,7 @@ class Desk:
         self.switch_ms: deque[float] = deque(maxlen=1_000)
         self.snapshots_taken = 0
         self._lanes: dict[str, Lane] = {}
+        self._trims: set[asyncio.Task[None]] = set()
         self._caught_up: dict[str, int] = {}
 
     def now_ms(self) -> int:
@@ -124,7 +126,15 @@ class Desk:
             document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=self.settings.workspace
         )
         config = loaded.config
-        market = self.exchange.market(config.market.symbol or "")
+        if config.market.symbol is None:
+            raise ConfigError(
+                "symbol_missing",
+                f"{config.name} does not say which of the {len(self.feed.symbols)} markets it trades",
+                hint=f"give symbol=, such as {self.feed.symbols[0]!r}",
+            )
+        market = self.exchange.market(config.market.symbol)
+        if market.inferred:  # candles do not tell the kind of their market
+            market = replace(market, kind=config.market.kind)
         key = strategy_id(config.name, market.symbol, label)
         record = StrategyRecord(
             strategy_id=key,
@@ -275,6 +285,9 @@ class Desk:
         self.set_state(key, "dormant")
         self._keep(self.resident(key).snapshot())
         self.bus.publish("STRATEGY_DEACTIVATED", strategy_id=key, source="desk", payload={"state": "dormant"})
+        task = asyncio.get_running_loop().create_task(self.cache.trim())
+        self._trims.add(task)
+        task.add_done_callback(self._trims.discard)
 
     def _halt(self, lane: Lane, error: Exception) -> None:
         """Stop stepping a strategy that raised; its stop and targets go on."""

@@ -63,6 +63,14 @@ class Operations:
         for series in feed.series:
             if series.symbol not in known:
                 known[series.symbol] = market_from(series)
+        quotes = sorted({known[symbol].quote for symbol in feed.symbols})
+        if len(quotes) > 1:
+            raise ConfigError(
+                "quote_mixed",
+                f"the markets are quoted in {', '.join(quotes)}; an account has one currency",
+                value=quotes,
+                hint="make one engine for each",
+            )
         self.desk = Desk(self.settings, feed, known, notifier=self._notifier)
         self.reader = Reader(self.desk)
         self.switcher = Switcher(self.desk)

@@ -116,6 +116,8 @@ class Router:
             book = lane.context.book
             book.curve.append(instant.close_ms, book.row[at.B_EQUITY])
             self._step(lane, late=False)
+            if book.row[at.B_ENTRIES] == at.ENTRIES_MANAGING and book.is_flat:
+                self._on_flat(lane)
         services.positions.curve.append(instant.close_ms, services.positions.account[at.A_EQUITY])
         np.copyto(self._last_ms, self._rows[:, at.C_TIME], where=fresh != 0.0)
         fresh[:] = 0.0
@@ -194,9 +196,6 @@ class Router:
                 self._decided(lane, orchestrator)
         except Exception as error:
             self._on_halt(lane, error)
-            return
-        if context.book.row[at.B_ENTRIES] == at.ENTRIES_MANAGING and context.book.is_flat:
-            self._on_flat(lane)
 
     def _decided(self, lane: Lane, orchestrator: TradingOrchestrator) -> None:
         """Publish a decision and hand the order it placed to the exchange."""

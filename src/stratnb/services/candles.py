@@ -11,13 +11,13 @@ from stratnb.market_data.candles import Candles
 from stratnb.market_data.resample import resample
 from stratnb.model import timeframe_ms
 
-__all__ = ["CandleHistory", "TimeframeBuilder"]
+__all__ = ["CandleProvider", "TimeframeProvider"]
 
 Floats = npt.NDArray[np.float64]
 FIRST_ROWS = 1_024
 
 
-class CandleHistory:
+class CandleProvider:
     """Closed candles by symbol as rows (open, high, low, close, volume, open_time_ms), oldest first.
 
     One thread appends, any thread reads: a reader gets a view of rows that do not change any more.
@@ -31,7 +31,7 @@ class CandleHistory:
 
     def __repr__(self) -> str:
         """Return the timeframe and the numbers of candles."""
-        return f"<CandleHistory {self.timeframe}, {sum(self._count.values())} candles of {len(self._count)} markets>"
+        return f"<CandleProvider {self.timeframe}, {sum(self._count.values())} candles of {len(self._count)} markets>"
 
     def append(self, symbol: str, row: Floats) -> None:
         """Add a closed candle that is newer than the last one."""
@@ -61,10 +61,10 @@ class CandleHistory:
         return int(rows[-1, C_TIME]) if len(rows) else None
 
 
-class TimeframeBuilder:
+class TimeframeProvider:
     """Builds higher timeframes from the history, closed groups only; the same rule as in a plan."""
 
-    def __init__(self, history: CandleHistory) -> None:
+    def __init__(self, history: CandleProvider) -> None:
         self.history = history
 
     def check(self, timeframe: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from stratnb.errors import ConfigError
-from stratnb.services.candles import CandleHistory, TimeframeBuilder
+from stratnb.services.candles import CandleProvider, TimeframeProvider
 from stratnb.services.exits import PositionExiting
 from stratnb.services.notify import Notifier
 from stratnb.services.positions import PositionManager
@@ -20,8 +20,8 @@ __all__ = ["SharedServices"]
 class SharedServices:
     """Single objects used by every orchestrator; the notifier may be None. A wrong member is `ConfigError`."""
 
-    candles: CandleHistory
-    timeframes: TimeframeBuilder
+    candles: CandleProvider
+    timeframes: TimeframeProvider
     positions: PositionManager
     risk: RiskManager
     exits: PositionExiting
@@ -42,8 +42,8 @@ class SharedServices:
 
 MEMBERS: Mapping[str, type] = MappingProxyType(
     {
-        "candles": CandleHistory,
-        "timeframes": TimeframeBuilder,
+        "candles": CandleProvider,
+        "timeframes": TimeframeProvider,
         "positions": PositionManager,
         "risk": RiskManager,
         "exits": PositionExiting,
