@@ -180,10 +180,13 @@ def _stop(site: Site) -> None:
 
 
 def run_all(page: Any) -> None:
-    """Run every cell of the notebook that is open in Lab, and save it."""
+    """Run every cell of the notebook that is open in Lab, once its kernel is idle."""
+    kernel = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached")
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.wait_for_function(f"() => {kernel}?.status === 'idle'")
+    page.evaluate(f"async () => {{ await {kernel}.info; }}")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.wait_for_selector(".jp-InputPrompt:has-text('[1]'), .jp-InputPrompt:has-text('[*]')")
 
 
 def save(page: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from stratnb.multi.jobs import Job
@@ -110,10 +111,10 @@ class AsyncOperations:
         if op not in OPERATIONS:
             raise AttributeError(op)
 
-        async def operate(*args: Any, **kwargs: Any) -> Any:
-            return await self._submit(op, *args, **kwargs)
+        return partial(self._await, op)
 
-        return operate
+    async def _await(self, op: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._submit(op, *args, **kwargs)
 
     def __dir__(self) -> list[str]:
         """Return the operations."""

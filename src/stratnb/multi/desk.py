@@ -31,7 +31,8 @@ from stratnb.services.positions import PositionManager
 from stratnb.services.risk import RiskManager
 from stratnb.services.shared import SharedServices
 from stratnb.strategy.build import build_plan
-from stratnb.strategy.documents import build_config
+from stratnb.strategy.config import StrategyConfig
+from stratnb.strategy.documents import LoadedStrategy, build_config
 
 __all__ = ["Desk"]
 
@@ -122,19 +123,9 @@ class Desk:
 
         Without a symbol the document's own is used, else the only market of the feed.
         """
-        loaded = build_config(
-            document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=self.settings.workspace
-        )
-        config = loaded.config
-        if config.market.symbol is None:
-            raise ConfigError(
-                "symbol_missing",
-                f"{config.name} does not say which of the {len(self.feed.symbols)} markets it trades",
-                hint=f"give symbol=, such as {self.feed.symbols[0]!r}",
-            )
-        market = self.exchange.market(config.market.symbol)
-        if market.inferred:  # candles do not tell the kind of their market
-            market = replace(market, kind=config.market.kind)
+        folder = self.settings.workspace
+        loaded = build_config(document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=folder)
+        config, market = loaded.config, self._market(loaded.config)
         key = strategy_id(config.name, market.symbol, label)
         record = StrategyRecord(
             strategy_id=key,
@@ -151,26 +142,43 @@ class Desk:
         await asyncio.to_thread(build_plan, config, market, base=self.feed.timeframe)  # compiles what is new
         self.registry.register(record)
         try:
-            context = open_context(
-                loaded,
-                market,
-                strategy_id=key,
-                number=self.router.number(market.symbol),
-                services=self.services,
-                bus=self.bus,
-                state=lambda: self.registry.get(key).state,
-                now_ms=self.now_ms,
-            )
+            self._open(key, loaded, market)
         except BaseException:
             self.registry.unregister(key)
             raise
-        self._lanes[key] = Lane(context, self.router.number(market.symbol))
-        rows = self.services.candles.rows(market.symbol)
-        if len(rows):
-            context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]
         payload = {"name": config.name, "version": config.version, "warnings": [str(f) for f in loaded.findings]}
         self.bus.publish("STRATEGY_LOADED", strategy_id=key, symbol=market.symbol, source="desk", payload=payload)
         return key
+
+    def _market(self, config: StrategyConfig) -> Market:
+        """Return the market that a configuration names."""
+        if config.market.symbol is None:
+            raise ConfigError(
+                "symbol_missing",
+                f"{config.name} does not say which of the {len(self.feed.symbols)} markets it trades",
+                hint=f"give symbol=, such as {self.feed.symbols[0]!r}",
+            )
+        market = self.exchange.market(config.market.symbol)
+        # Candles do not tell the kind of their market, so one that was inferred from them takes the document's.
+        return replace(market, kind=config.market.kind) if market.inferred else market
+
+    def _open(self, key: str, loaded: LoadedStrategy, market: Market) -> None:
+        """Open the context and the lane of a registered strategy, marked to the newest price."""
+        number = self.router.number(market.symbol)
+        context = open_context(
+            loaded,
+            market,
+            strategy_id=key,
+            number=number,
+            services=self.services,
+            bus=self.bus,
+            state=lambda: self.registry.get(key).state,
+            now_ms=self.now_ms,
+        )
+        self._lanes[key] = Lane(context, number)
+        rows = self.services.candles.rows(market.symbol)
+        if len(rows):
+            context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]
 
     async def remove(self, key: str, *, policy: Policy = "refuse") -> None:
         """Unload a strategy; with an open position policy "refuse" refuses and "close" closes it at market first."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stratnb.errors import ConfigError
-from stratnb.ui.widgets import BrowserWidget
+from stratnb.ui.browser import BrowserWidget
 
 __all__ = ["Assets", "assets", "bokeh_script", "script", "style"]
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from stratnb.ui.widgets import BrowserWidget, stub
+from stratnb.ui.assets import assets
+from stratnb.ui.browser import BrowserWidget, stub
 
 __all__ = ["Chart", "Ops", "Update", "attr", "patch", "put", "stream"]
 
@@ -94,8 +95,6 @@ class Chart(BrowserWidget):
         self.on_ready: Callable[[], None] = self.send_snapshot
         self.on_range: Callable[[float, float], None] = lambda start, end: None
         self.on_pick: Callable[[float], None] = lambda time_ms: None
-        from stratnb.ui.assets import assets
-
         assets()
 
     def redraw(self, figure: Any, theme: Sequence[Any]) -> None:

@@ -13,9 +13,9 @@ import pandas as pd
 from stratnb.errors import StratnbError
 from stratnb.ui import controls
 from stratnb.ui.assets import assets
+from stratnb.ui.browser import BrowserWidget
 from stratnb.ui.format import escape
 from stratnb.ui.pump import Pump, pump
-from stratnb.ui.widgets import BrowserWidget
 from stratnb.view import Board, EngineView
 
 __all__ = ["Panel", "root"]

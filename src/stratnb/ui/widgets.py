@@ -1,68 +1,17 @@
-"""The widgets drawn by our own script: the base class and `Table`, which also draws key figures and logs."""
+"""`Table`, drawn by our own script: tables, key figures and logs."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-import anywidget
 import traitlets
 
-from stratnb.errors import ConfigError, nearest
+from stratnb.ui.assets import assets
+from stratnb.ui.browser import BrowserWidget, stub
 
-__all__ = ["BrowserWidget", "Table", "stub"]
-
-LOG: Final = logging.getLogger("stratnb.ui")
-
-_STUB: Final = """
-const lib = () => new Promise(ok => {
-  const go = () => window.stratnb ? ok(window.stratnb) : setTimeout(go, 10);
-  go();
-});
-export default {
-  async initialize(context) { const { %(name)sInit } = await lib(); return %(name)sInit?.(context); },
-  async render(context) { return (await lib()).%(name)s(context); },
-};
-"""
-
-
-def stub(name: str) -> str:
-    """Return the small script of a widget that waits for the shared code and calls `name` of it."""
-    return _STUB % {"name": name}
-
-
-class BrowserWidget(anywidget.AnyWidget):
-    """An anywidget that refuses unknown keywords and reports errors of the browser to `on_error`."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        for key in kwargs.keys() - set(self.trait_names()):
-            close = nearest(key, self._own_traits(), limit=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(self._own_traits())}"
-            raise ConfigError("unknown_field", f"{type(self).__name__} has no {key!r}", value=key, hint=hint)
-        self.on_error: Callable[[str, str], None] = lambda where, text: None
-        super().__init__(**kwargs)
-        self.on_msg(self._message)
-
-    @classmethod
-    def _own_traits(cls) -> list[str]:
-        """Return the names a caller may set."""
-        return sorted(name for name in cls.class_trait_names(sync=True) if not name.startswith("_"))
-
-    def _message(self, _widget: object, content: Any, _buffers: object) -> None:
-        """Route a message of the browser: errors are logged and reported, the rest goes to `received`."""
-        if not isinstance(content, dict):
-            return
-        if "error" in content:
-            where, text = str(content.get("where", "view")), str(content["error"])
-            LOG.error("browser: %s in %s: %s", type(self).__name__, where, text)
-            self.on_error(where, text)
-            return
-        self.received(content)
-
-    def received(self, message: dict[str, Any]) -> None:
-        """Take a message of a view; the base class ignores it."""
+__all__ = ["Table"]
 
 
 class Table(BrowserWidget):
@@ -91,7 +40,7 @@ class Table(BrowserWidget):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.on_act: Callable[[str, str], None] = lambda action, row: None
-        _share_assets()
+        assets()  # pages need it to draw the widget
 
     @traitlets.validate("cols")
     def _check_cols(self, proposal: traitlets.Bunch) -> Any:
@@ -138,10 +87,3 @@ class Table(BrowserWidget):
             self.on_act(str(message["act"]), str(message.get("id", "")))
         elif "need" in message:
             self.send_state(["rows", "seq"])
-
-
-def _share_assets() -> None:
-    """Make sure that the kernel's `Assets` exists, so that pages can draw the widgets."""
-    from stratnb.ui.assets import assets
-
-    assets()
