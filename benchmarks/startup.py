@@ -33,7 +33,7 @@ print(len(backtest("simple-levels", candles).trades))
 
 
 def startup(*, candles: int = 5_000, runs: int = 3) -> Figures:
-    """Return the time of the import, and of whole processes that make one backtest, cached and on the very first run."""
+    """Return the time of the import and of processes that make one backtest, cached and on the very first run."""
     imports = [json.loads(_run(IMPORT)[0]) for _ in range(runs)]
     heavy = sorted({name for _, _, names in imports for name in names})
     code = BACKTEST.format(candles=candles)

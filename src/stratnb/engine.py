@@ -24,7 +24,7 @@ from stratnb.multi.operations import OPERATIONS, Operations, load_files, open_re
 from stratnb.multi.picture import EngineState
 from stratnb.multi.reading import Reading
 from stratnb.multi.records import Policy, State, StrategyRecord
-from stratnb.multi.settings import EngineSettings
+from stratnb.multi.settings import EngineSettings, engine_settings
 from stratnb.multi.switch import SwitchResult
 from stratnb.services.notify import Notifier
 from stratnb.view import EngineView
@@ -65,7 +65,7 @@ class Engine:
     ) -> None:
         self.name = name
         self._operations = Operations(
-            EngineSettings(**settings), open_replay(candles, speed=speed, label=label), markets, notifier=notifier
+            engine_settings(settings), open_replay(candles, speed=speed, label=label), markets, notifier=notifier
         )
         self.aio = AsyncOperations(self.submit)
         self.feed = FeedControl(self._operations, self._call)
@@ -151,7 +151,14 @@ class Engine:
             raise Refused("engine_closed", f"engine {self.name!r} is closed", hint="make a new one")
         loop = self._run()
         work: Coroutine[Any, Any, Any] = getattr(self._operations, op)(*args, **kwargs)
-        return start_job(op, work, loop)
+        return start_job(op, self._operate(work), loop)
+
+    async def _operate(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run an operation, then renew the picture, so that who waited for it sees its effect."""
+        try:
+            return await work
+        finally:
+            self._view = self._picture()
 
     def _call(self, op: str, *args: Any, **kwargs: Any) -> Any:
         if threading.current_thread() is self._thread:
@@ -301,6 +308,11 @@ class EngineBoard(Reading):
     def __init__(self, engine: Engine) -> None:
         super().__init__(lambda: engine._operations.reader)
         self._engine = engine
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the engine is closed, so that nothing changes any more."""
+        return self._engine.closed
 
     def view(self) -> EngineView:
         """Return the newest picture."""

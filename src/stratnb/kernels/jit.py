@@ -1,4 +1,4 @@
-"""Compilation: lazy, disk-cached, without the interpreter lock, and never stale.
+"""Compilation: lazy, disk-cached and never stale; long calls run without the interpreter lock.
 
 Three decorators: `helper` (a function that other kernels call), `kernel` (the `step` of a block, reached by its
 address) and `entry` (a function that Python calls). Nothing compiles at import; the first use does.
@@ -34,7 +34,7 @@ F8 = types.float64[::1]
 F8X2 = types.float64[:, ::1]
 I8 = types.int64[::1]
 STEP = types.void(types.int64, F8, F8, F8, F8)
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -73,9 +73,10 @@ def helper(function: Callable[P, R]) -> Callable[P, R]:
 class Kernel(Generic[P, R]):
     """A function compiled for one signature on first use; calling it runs the compiled code."""
 
-    def __init__(self, function: Callable[P, R], signature: Any) -> None:
+    def __init__(self, function: Callable[P, R], signature: Any, *, is_long: bool = False) -> None:
         self.function = function
         self.signature = signature
+        self._options = OPTIONS | {"nogil": is_long}
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._compiled: Any = None
@@ -90,11 +91,11 @@ class Kernel(Generic[P, R]):
     def _compile(self) -> Any:
         cached = _on_disk(self.function)
         try:
-            return njit(self.signature, cache=cached, **OPTIONS)(self.function)
+            return njit(self.signature, cache=cached, **self._options)(self.function)
         except (OSError, RuntimeError):
             if not cached:
                 raise
-            return njit(self.signature, **OPTIONS)(self.function)  # the cache folder cannot be used
+            return njit(self.signature, **self._options)(self.function)  # the cache folder cannot be used
 
     @property
     def is_ready(self) -> bool:
@@ -121,9 +122,13 @@ def prepare(kernels: Iterable[Kernel[..., Any]]) -> None:
         item.compiled()
 
 
-def entry(signature: Any) -> Callable[[Callable[P, R]], Kernel[P, R]]:
-    """Compile the function for one signature when it is first called from Python."""
-    return lambda function: Kernel(function, signature)
+def entry(signature: Any, *, is_long: bool = False) -> Callable[[Callable[P, R]], Kernel[P, R]]:
+    """Compile the function for one signature when it is first called from Python.
+
+    Only a long one releases the interpreter lock: a short one would wait for it many times its own duration whenever
+    another thread runs Python code.
+    """
+    return lambda function: Kernel(function, signature, is_long=is_long)
 
 
 def kernel(function: Callable[P, R]) -> Kernel[P, R]:

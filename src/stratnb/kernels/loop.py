@@ -135,7 +135,7 @@ def copy_row(row: Row, to: Row) -> None:
         to[j] = row[j]
 
 
-@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8))
+@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8), is_long=True)
 def run(
     calls: Ints,
     code: Ints,
@@ -176,7 +176,7 @@ def run(
     return i, n, d
 
 
-@entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2))
+@entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2), is_long=True)
 def scan(
     calls: Ints,
     code: Ints,

@@ -125,7 +125,10 @@ class Desk:
         """
         folder = self.settings.workspace
         loaded = build_config(document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=folder)
-        config, market = loaded.config, self._market(loaded.config)
+        market = self._market(loaded.config)
+        if not market.inferred:
+            loaded = build_config(document, overrides=overrides, symbol=market.symbol, market=market, folder=folder)
+        config = loaded.config
         key = strategy_id(config.name, market.symbol, label)
         record = StrategyRecord(
             strategy_id=key,
@@ -224,7 +227,19 @@ class Desk:
 
     def catch_up(self, orchestrator: TradingOrchestrator) -> int:
         """Step an orchestrator to the newest candle without trading; return how many candles that took."""
-        return orchestrator.catch_up(self.services.candles.rows(orchestrator.context.symbol))
+        context = orchestrator.context
+        try:
+            return orchestrator.catch_up(self.services.candles.rows(context.symbol))
+        except Exception as error:
+            lane = self._lanes[context.strategy_id]
+            lane.error = f"{type(error).__name__}: {error}"
+            self._tell_error(lane, error)
+            raise Refused(
+                "strategy_failed",
+                f"{context.strategy_id} fails on past candles: {lane.error}",
+                value=context.strategy_id,
+                hint="mend the block, remove the strategy and add it again",
+            ) from error
 
     async def _create(self, key: str) -> TradingOrchestrator:
         """Build an orchestrator, restore its newest usable snapshot, catch up."""
@@ -275,7 +290,10 @@ class Desk:
         self._route()
 
     def _allow(self, key: str, state: State) -> None:
-        self._lanes[key].context.book.row[at.B_ENTRIES] = ENTRIES.get(state, at.ENTRIES_OFF)
+        lane = self._lanes[key]
+        lane.context.book.row[at.B_ENTRIES] = ENTRIES.get(state, at.ENTRIES_OFF)
+        if state == "active":
+            lane.steps, lane.paused, lane.error = True, False, ""
 
     def _route(self) -> None:
         states = {record.strategy_id: record.state for record in self.registry.list()}
@@ -304,7 +322,11 @@ class Desk:
         if self.registry.get(key).state != "suspended":
             self.set_state(key, "suspended")
         self.router.drop_entry(lane)
-        code = error.code if isinstance(error, StratnbError) else "exception"
+        self._tell_error(lane, error)
+
+    def _tell_error(self, lane: Lane, error: Exception) -> None:
+        """Announce why a strategy cannot go on."""
+        key, code = lane.context.strategy_id, error.code if isinstance(error, StratnbError) else "exception"
         payload = {"code": code, "message": lane.error}
         lane.context.events.publish("STRATEGY_ERROR", source="orchestrator", payload=payload)
         if self.services.notifier is not None:

@@ -84,22 +84,29 @@ class TradingOrchestrator:
         return bool(decided)
 
     def catch_up(self, rows: Floats) -> int:
-        """Step through the candles newer than the watermark without trading; return how many there were."""
+        """Step through the candles newer than the watermark without trading; return how many there were.
+
+        When a block raises, the memory is as before.
+        """
         start = int(np.searchsorted(rows[:, at.C_TIME], self.watermark_ms, side="right"))
         todo = rows[start - 1 :] if start else rows
         first = 1 if start else 0
-        books, account = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT)
+        books, account, before = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT), self.memory.copy()
         books[0, at.B_EQUITY], books[0, at.B_LEVERAGE] = 1.0, 1.0
         nothing = np.empty((0, 0))
-        while first < len(todo):
-            stop = min(len(todo), first + CATCHUP_CHUNK)
-            decisions = np.empty((2 * (stop - first), self.plan.decision_width))
-            made = loop.scan(
-                loop.parts(), self.plan.code, self.plan.params, self.memory, books, account, todo, first, stop,
-                np.empty(0, np.int64), nothing, decisions,
-            )  # fmt: skip
-            self.log.extend(decisions[:made])
-            first = stop
+        try:
+            while first < len(todo):
+                stop = min(len(todo), first + CATCHUP_CHUNK)
+                decisions = np.empty((2 * (stop - first), self.plan.decision_width))
+                made = loop.scan(
+                    loop.parts(), self.plan.code, self.plan.params, self.memory, books, account, todo, first, stop,
+                    np.empty(0, np.int64), nothing, decisions,
+                )  # fmt: skip
+                self.log.extend(decisions[:made])
+                first = stop
+        except BaseException:
+            self.memory[:] = before
+            raise
         if len(rows) > start:
             self.watermark_ms = int(rows[-1, at.C_TIME])
             self.candles += len(rows) - start

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stratnb.errors import ConfigError, Finding, nearest
 from stratnb.services.ledger import AccountLimits
 
-__all__ = ["EngineSettings"]
+__all__ = ["EngineSettings", "engine_settings"]
 
 
 class EngineSettings(BaseModel):
@@ -29,3 +30,24 @@ class EngineSettings(BaseModel):
     decisions_kept: int = Field(20_000, ge=1, title="Decisions kept per strategy")
     curve_points: int | None = Field(100_000, ge=256, title="Points of an equity curve (None: all)")
     workspace: Path | None = Field(None, title="Folder of own documents")
+
+
+def engine_settings(given: dict[str, Any]) -> EngineSettings:
+    """Return checked settings; all faults at once are `ConfigError("settings_invalid")` with near names."""
+    try:
+        return EngineSettings(**given)
+    except ValidationError as error:
+        findings = [_finding(fault) for fault in error.errors()]
+        message = f"{len(findings)} settings of the engine are not usable"
+        raise ConfigError("settings_invalid", message, findings=findings) from error
+
+
+def _finding(fault: Any) -> Finding:
+    """Return one fault of the settings with its place and remedy."""
+    path = ".".join(map(str, fault["loc"]))
+    if fault["type"] != "extra_forbidden":
+        return Finding(path, fault["type"], f"{fault['input']!r}: {fault['msg']}", value=fault["input"])
+    known = AccountLimits.model_fields if "." in path else EngineSettings.model_fields
+    close = nearest(path.rpartition(".")[2], known)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"settings: {', '.join(known)}"
+    return Finding(path, "unknown_key", "no such setting", value=fault["input"], hint=hint)

@@ -226,7 +226,8 @@ class Switcher:
         """Put the target back into its former state and report."""
         desk = self._desk
         if desk.registry.get(attempt.to_id).state == "preparing":
-            desk.set_state(attempt.to_id, "dormant")
+            failed = isinstance(error, StratnbError) and error.code == "strategy_failed"
+            desk.set_state(attempt.to_id, "failed" if failed else "dormant")
         if isinstance(error, StratnbError):
             code = "capacity" if error.code == "cache_pinned" else error.code
             told = (code, f"{error.message}; {error.hint}" if error.hint else error.message)

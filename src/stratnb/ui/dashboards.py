@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 import ipywidgets as w
 
 from stratnb.errors import StratnbError
-from stratnb.ui.controls import grid, panel, show, stack, styled, text
+from stratnb.ui.controls import discard, grid, panel, show, stack, styled, text
 from stratnb.ui.format import escape
 from stratnb.ui.panel import Panel, root
 from stratnb.ui.panels.acting import refusal_html
@@ -58,6 +58,7 @@ class Dashboard:
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self._tied = False
         self.panels: dict[type[Panel], Panel] = {}
         self.selection = selection(board)
         self.bar = self._frame(EngineBar)
@@ -70,6 +71,11 @@ class Dashboard:
         self.widget = root(*self.body)
         self.open("Overview")
         self._tie()
+
+    @property
+    def closed(self) -> bool:
+        """Return whether a panel was closed, so that the pages are no longer whole."""
+        return any(made.closed for made in self.panels.values())
 
     def open(self, name: str) -> None:
         """Show a page; its panels paint only while it is shown."""
@@ -87,9 +93,11 @@ class Dashboard:
                 self.panels[kind].repaint()
 
     def close(self) -> None:
-        """Close every panel."""
+        """Close every panel and the pages around them."""
         for made in self.panels.values():
             made.close()
+        self.widget.children = self.widget.children[1:]  # the scripts are shared
+        discard(self.widget)
 
     def _page(self, name: str) -> w.Widget:
         frames = [self._frame(kind) for kind in PAGES[name]]
@@ -112,9 +120,9 @@ class Dashboard:
     def _tie(self) -> None:
         """Tie the chart to the selection, once it exists."""
         chart = self.panels.get(PriceChart)
-        if not isinstance(chart, PriceChart) or getattr(chart, "tied", False):
+        if not isinstance(chart, PriceChart) or self._tied:
             return
-        chart.tied = True  # type: ignore[attr-defined]
+        self._tied = True
 
         def _follow() -> None:
             if self.selection.strategy_id:
@@ -125,12 +133,12 @@ class Dashboard:
         def _picked(time_ms: float) -> None:
             self.selection.choose(self.selection.strategy_id, int(time_ms))
 
-        def _chosen(change: Mapping[str, Any]) -> None:
-            if change["new"] and change["new"] != self.selection.strategy_id:
-                self.selection.choose(change["new"])
+        def _chosen(strategy_id: str) -> None:
+            if strategy_id != self.selection.strategy_id:
+                self.selection.choose(strategy_id)
 
         chart.chart.on_pick = _picked
-        chart._strategy.observe(_chosen, "value")
+        chart.on_strategy = _chosen
         self.selection.listen(_follow)
         _follow()
 
@@ -143,11 +151,16 @@ def build(board_factory: Callable[[], Board]) -> w.Widget:
         return root(styled(w.VBox([error_card(error, "The dashboard could not be built")]), "sn-page"))
 
 
-_shown: WeakKeyDictionary[Any, Dashboard] = WeakKeyDictionary()
+_shown: WeakValueDictionary[int, Dashboard] = WeakValueDictionary()  # a dashboard holds its engine, so ids stay its own
 
 
 def engine_panel(engine: Any) -> w.Widget:
     """Return the pages of an engine (its `board`) for its display; showing it again gives the same ones."""
-    if engine not in _shown:
-        _shown[engine] = Dashboard(getattr(engine, "board", engine))
-    return _shown[engine].widget
+    board = getattr(engine, "board", engine)
+    made = _shown.get(id(board))
+    if made is None or made.closed:
+        for old in list(_shown.values()):
+            if old.closed or getattr(old.board, "closed", False):
+                old.close()
+        made = _shown[id(board)] = Dashboard(board)
+    return made.widget

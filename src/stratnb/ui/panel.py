@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar, Final, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import ipywidgets as widgets
 import pandas as pd
@@ -32,18 +32,28 @@ def root(*children: widgets.Widget) -> widgets.VBox:
 
 
 class _OnePerBoard(type):
-    """Gives the same panel for the same board and options, so that a cell that is run again makes no second one."""
+    """Gives the same panel for the same board and options, so that a cell that is run again makes no second one.
 
-    _made: ClassVar[WeakKeyDictionary[Any, dict[Any, Any]]] = WeakKeyDictionary()
+    A panel lives until it is closed. Those of a closed engine are closed when another board gets its first panel.
+    """
+
+    _made: ClassVar[WeakValueDictionary[Any, Panel]] = WeakValueDictionary()  # a panel holds its board: ids stay its own
 
     def __call__(cls: type[P], board: Board, **options: Any) -> P:  # type: ignore[misc]
         """Return the living panel of this class for the board, or a new one."""
-        mine = _OnePerBoard._made.setdefault(board, {})
-        key = (cls, repr(sorted(options.items())))
-        if key not in mine or mine[key].closed:
-            mine[key] = type.__call__(cls, board, **options)
-        found: P = mine[key]
-        return found
+        key = (id(board), cls, repr(sorted(options.items())))
+        found: Any = _OnePerBoard._made.get(key)
+        if found is None or found.closed:
+            _OnePerBoard._sweep(board)
+            found = _OnePerBoard._made[key] = type.__call__(cls, board, **options)
+        return cast(P, found)
+
+    @staticmethod
+    def _sweep(board: Board) -> None:
+        """Close the panels of other boards whose engine is closed."""
+        for old in list(_OnePerBoard._made.values()):
+            if old.board is not board and getattr(old.board, "closed", False):
+                old.close()
 
 
 class Panel(metaclass=_OnePerBoard):

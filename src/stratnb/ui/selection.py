@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from stratnb.view import EngineView
 
@@ -14,7 +14,8 @@ __all__ = ["Selection", "selection"]
 class Selection:
     """The chosen strategy and candle (None: the newest); those who listen hear of each change once."""
 
-    def __init__(self) -> None:
+    def __init__(self, board: Any = None) -> None:
+        self.board = board
         self.strategy_id = ""
         self.open_time_ms: int | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -44,9 +45,12 @@ class Selection:
         return self.strategy_id
 
 
-_shared: WeakKeyDictionary[Any, Selection] = WeakKeyDictionary()
+_shared: WeakValueDictionary[int, Selection] = WeakValueDictionary()  # a selection holds its board, so ids stay its own
 
 
 def selection(board: Any) -> Selection:
-    """Return the one selection of a board."""
-    return _shared.setdefault(board, Selection())
+    """Return the one selection of a board; it lives as long as a panel or the caller holds it."""
+    found = _shared.get(id(board))
+    if found is None:
+        found = _shared[id(board)] = Selection(board)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,10 @@ __all__ = ["Choice", "StartPage", "paper_engine", "trader"]
 
 ABSENT_S: Final = 30.0
 START_SPEED: Final = 60.0
+BUSY: Final = (
+    "The first start on a machine compiles the indicators, analyzers, filters, exits and the trading kernel, once; "
+    "that takes about half a minute. Later starts load them from disk in about two seconds."
+)
 SYNTHETIC, FILES = "Synthetic", "My candle files"
 WORDS: Final = {
     SYNTHETIC: "Ten markets of one-minute candles from a seeded generator. No real prices, no keys, no network.",
@@ -49,8 +54,15 @@ def paper_engine(choice: Choice) -> Board:
 class StartPage:
     """The card with the choice of a market and the button; after it, the dashboard takes its place."""
 
-    def __init__(self, start: Callable[[Choice], Board] = paper_engine, *, paths: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        start: Callable[[Choice], Board] = paper_engine,
+        *,
+        paths: tuple[str, ...] = (),
+        absent_s: float = ABSENT_S,
+    ) -> None:
         self._start = start
+        self._absent_s = absent_s
         self._work: Work | None = None
         self.dashboard: Dashboard | None = None
         self.market = segment([SYNTHETIC, FILES], FILES if paths else SYNTHETIC)
@@ -62,18 +74,15 @@ class StartPage:
         )
         self.said = styled(w.HTML(), "sn-msg")
         self.refusal = styled(w.HBox([self.said]), "sn-strip", "sn-off")
-        self.busy = styled(
-            w.HTML('<span role="status">Starting: the first start compiles the blocks, about ten seconds.</span>'),
-            "sn-muted",
-            "sn-off",
-        )
+        self.busy = styled(w.HTML(f'<span role="status">{escape(BUSY)}</span>'), "sn-muted", "sn-off")
+        self.elapsed = styled(w.HTML(), "sn-muted", "sn-off")
         head = w.HTML(
             '<span class="sn-badge">PAPER</span><h1>stratnb trader</h1>'
             "<p>No engine runs yet. It starts when you press the button, belongs to this page alone, trades on paper "
             "only and stops 30 s after the page is closed.</p>"
         )
-        row = styled(w.HBox([self.button, self.busy]), "sn-row")
-        parts = [styled(head, "sn-starthead"), self.market, self.words, self.paths, row, self.refusal]
+        row = styled(w.HBox([self.button, self.elapsed]), "sn-row")
+        parts = [styled(head, "sn-starthead"), self.market, self.words, self.paths, row, self.busy, self.refusal]
         self.card = styled(w.VBox(parts), "sn-panel", "sn-startcard")
         self.place = w.VBox([styled(w.VBox([self.card]), "sn-page", "sn-startpage")])
         self.widget = root(self.place)
@@ -95,10 +104,20 @@ class StartPage:
         self.button.disabled = True
         self._work = Work(lambda **_: self._start(Choice(paths)))
         pump().track(self._work, self._started)
+        self._count()
+
+    def _count(self) -> None:
+        """Say every second how long the start has taken, so that nobody takes the page for dead."""
+        work = self._work
+        show(self.elapsed, work is not None)
+        if work is not None:
+            self.elapsed.value = f"<span>Starting, {int(time.monotonic() - work.started_s)} s</span>"
+            pump().later(1.0, self._count)
 
     def _started(self, work: Any) -> None:
         self._work = None
         show(self.busy, False)
+        self._count()
         self.button.disabled = False
         if work.error is not None:
             self._refused(work.error)
@@ -110,7 +129,7 @@ class StartPage:
             self.place.children = [error_card(error, "The dashboard could not be built")]
             return
         self.place.children = self.dashboard.body
-        pump().on_absent(ABSENT_S, lambda: board.submit("stop", flatten=False))
+        pump().on_absent(self._absent_s, lambda: board.submit("stop", flatten=False))
 
     def _refused(self, error: BaseException) -> None:
         self.said.value = f'<span role="alert">{refusal_html(error)}</span>'
@@ -121,9 +140,12 @@ class StartPage:
         self.words.value = f"<span>{escape(WORDS[self.market.value])}</span>"
 
 
-def trader(*, start: Callable[[Choice], Board] = paper_engine) -> w.Widget:
-    """Return the trader's page; candle files named at the start of the server are preset, nothing is started."""
+def trader(*, start: Callable[[Choice], Board] = paper_engine, absent_s: float = ABSENT_S) -> w.Widget:
+    """Return the trader's page; candle files named at the start of the server are preset, nothing is started.
+
+    The engine stops `absent_s` seconds after the last heartbeat of a browser.
+    """
     try:
-        return StartPage(start, paths=tuple(map(str, data_files()))).widget
+        return StartPage(start, paths=tuple(map(str, data_files())), absent_s=absent_s).widget
     except Exception as error:
         return root(styled(w.VBox([error_card(error, "The page could not be built")]), "sn-page"))

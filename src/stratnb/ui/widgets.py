@@ -18,7 +18,8 @@ class Table(BrowserWidget):
     """Rows of cells, drawn by the browser from texts.
 
     `cols` are mappings with `key`, `label` and optionally `align` ("r"), `cls`, `title`, `sort`, `hide`, `head`; `rows`
-    have an `id`, one cell per key, and optionally `cls` and `f` (what `only` filters by). `kind` "kpi" draws key
+    have an `id`, one cell per key, and optionally `cls` and `f` (what `only` filters by); a
+    row with `span` is one text across all columns. `kind` "kpi" draws key
     figures (`id`, `label`, `v`, `pri`). `patch` sends the changed cells only; row buttons call `on_act(action, id)`.
     """
 

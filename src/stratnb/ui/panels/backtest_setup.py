@@ -139,12 +139,8 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         symbol = row.symbol if row else (self.symbol.value or "")
         title = f"{row.title or row.name if row else name} on {path.rsplit('/', 1)[-1] or symbol}"
         cash = parse_number(self.cash.value, "Cash", 1.0, 1e12) or 10_000.0
-        return Plan(title, self._strategy(name, row), path, symbol, start, end, cash, self._costs())
-
-    def _strategy(self, name: str, row: Any) -> str | Mapping[str, Any]:
-        """Return the document of a loaded strategy if the board gives it, else the name."""
-        document = getattr(self.board, "document", None)
-        return document(name) if row is not None and document is not None else row.name if row is not None else name
+        strategy = self.board.document(name) if row else name
+        return Plan(title, strategy, path, symbol, start, end, cash, self._costs())
 
     def _costs(self) -> dict[str, Any]:
         fee = parse_number(self.fee.value, "Fee", 0.0, 0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import ipywidgets as widgets
@@ -24,7 +25,10 @@ ROLES_MAX: Final = 3
 
 
 class PriceChart(Panel):
-    """The live chart of a strategy. `show(strategy_id)` and `show_at(time_ms)` let other panels steer it."""
+    """The live chart of a strategy. `show(strategy_id)` and `show_at(time_ms)` let other panels steer it.
+
+    `on_strategy(strategy_id)` is called when another strategy is drawn, whoever chose it.
+    """
 
     title: ClassVar[str] = "Chart"
     hz: ClassVar[float] = 5.0
@@ -39,6 +43,7 @@ class PriceChart(Panel):
         self._fresh = False
         self._choosing = False
         self._pan: tuple[float, float] | None = None
+        self.on_strategy: Callable[[str], None] = lambda strategy_id: None
         super().__init__(board)
 
     def body(self) -> list[widgets.Widget]:
@@ -62,7 +67,7 @@ class PriceChart(Panel):
         self._strategy = controls.dropdown("Strategy", [], hide_label=True)
         self._timeframe = controls.segment([""])
         self._range = controls.dropdown("Range", [("Auto", 0), *SPANS.items()], 0, hide_label=True)
-        self._strategy.observe(lambda change: self._touch(), "value")
+        self._strategy.observe(lambda change: self._strategy_chosen(), "value")
         self._timeframe.observe(lambda change: self._timeframe_chosen(), "value")
         self._range.observe(lambda change: self._range_chosen(), "value")
         last = controls.btn("Last trade", "quiet", tip="Go to the last trade", do=self.show_last_trade)
@@ -215,6 +220,12 @@ class PriceChart(Panel):
         """A person has panned or zoomed."""
         self._pan = (start_ms, end_ms)
         self.repaint()
+
+    def _strategy_chosen(self) -> None:
+        """Another strategy was picked."""
+        self._touch()
+        if self._strategy.value:
+            self.on_strategy(self._strategy.value)
 
     def _timeframe_chosen(self) -> None:
         """Another timeframe was picked: as many candles of it are shown, up to the newest."""

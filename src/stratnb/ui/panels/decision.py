@@ -40,18 +40,19 @@ _CHECKS = [
 def analyzer_rows(decision: DecisionView) -> list[dict[str, Any]]:
     """Return one row per analyzer and the sum row; contributions are drawn on a common scale."""
     widest = max((abs(a.contribution) for a in decision.analyzers), default=0.0) or 1.0
-    rows = [_analyzer(f"{i}", a, widest) for i, a in enumerate(decision.analyzers)]
+    rows = [line for i, a in enumerate(decision.analyzers) for line in _lines(f"{i}", a, widest)]
     if rows:
-        total = {"t": signed(decision.score, 3), "tone": side(decision.score)["tone"], "div": decision.score}
-        need = {"t": f"≥ {num(decision.score_needed, 3)}", "title": "The score that an entry needs"}
+        score, _, need = signed_score(decision)
+        total = {"t": signed(score, 3), "tone": side(score)["tone"], "div": score}
+        need_cell = {"t": need, "title": "The score that an entry needs"}
         weight = num(sum(a.weight for a in decision.analyzers))
         rows.append(
             {
                 "id": "sum",
                 "cls": "is-sum",
                 "n": "Score",
-                "d": side(decision.direction),
-                "c": need,
+                "d": side(score),
+                "c": need_cell,
                 "g": weight,
                 "k": total,
             }
@@ -59,8 +60,26 @@ def analyzer_rows(decision: DecisionView) -> list[dict[str, Any]]:
     return rows
 
 
+def signed_score(decision: DecisionView) -> tuple[float, bool, str]:
+    """Return the score with the sign of the side it speaks for, whether it suffices, and the bound in words.
+
+    The side is that of the decision, else that of the summed contributions.
+    """
+    leaning = decision.direction or sum(a.contribution for a in decision.analyzers)
+    way = -1 if leaning < 0 else 1
+    enough = decision.score >= decision.score_needed
+    return way * decision.score, enough, f"{'≥' if way > 0 else '≤'} {num(way * decision.score_needed, 3)}"
+
+
+def _lines(key: str, a: AnalyzerView, widest: float) -> list[dict[str, Any]]:
+    """Return the row of an analyzer and, below it, its explanation."""
+    told = a.ready and a.explanation
+    row = {**_analyzer(key, a, widest), **({"cls": "has-note"} if told else {})}
+    return [row, {"id": f"{key}-why", "cls": "is-note", "span": a.explanation}] if told else [row]
+
+
 def _analyzer(key: str, a: AnalyzerView, widest: float) -> dict[str, Any]:
-    name = {"t": a.name, "title": a.explanation, **({"sub": a.kind} if a.kind != a.name else {})}
+    name = {"t": a.name, **({"sub": a.kind} if a.kind != a.name else {})}
     if not a.ready:
         waiting = {"t": "n/a", "sub": "warming up", "tone": "mute"}
         return {"id": key, "n": name, "d": waiting, "c": "n/a", "g": num(a.weight), "k": "n/a"}
@@ -99,8 +118,8 @@ def verdict(decision: DecisionView | None, *, decimals: int = 2) -> tuple[str, s
     entering = decision.action == "ENTER"
     head = way[1] + decision.action + way[2]
     caught = "caught up later, never traded" if decision.catchup else ""
-    gate = "≥" if decision.score >= decision.score_needed else "<"
-    score = f"Score {signed(decision.score, 3)} {gate} {num(decision.score_needed, 3)}"
+    total, enough, need = signed_score(decision)
+    score = f"Score {signed(total, 3)}" + (f" {need}" if enough else f", needs {need}")
     sure = f"confidence {num(decision.confidence)} of {num(decision.confidence_needed)}"
     why = " · ".join(part for part in (score, sure, f"mode {decision.mode}", caught) if part)
     return (way[0] if entering else ""), head, _levels(decision, decimals), why

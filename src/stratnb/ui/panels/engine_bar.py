@@ -28,6 +28,7 @@ _STATES = {
 _RISKS = {"ACTIVE": ("ok", "Normal"), "REDUCING": ("warn", "Reducing"), "HALTED": ("err", "Halted")}
 _SPEEDS = [("1×", 1.0), ("5×", 5.0), ("20×", 20.0), ("60×", 60.0), ("600×", 600.0), ("Max", math.inf)]
 _NEAR = 0.8
+_SYNTHETIC = "Synthetic market"
 
 
 def figures(view: EngineView) -> list[dict[str, Any]]:
@@ -74,13 +75,14 @@ def _state(view: EngineView) -> dict[str, Any]:
 
 
 def feed_text(feed: FeedView | None) -> tuple[str, bool]:
-    """Return the label of the feed with its place, and whether the market is synthetic."""
+    """Return the label of the feed with its place, and whether the market is synthetic (which the bar says itself)."""
     if feed is None:
         return "No candles: choose files", False
     place = "finished" if feed.done else f"candle {count(feed.position)} of {count(feed.length)}"
     markets = feed.symbols[0] if len(feed.symbols) == 1 else f"{len(feed.symbols)} markets"
-    parts = dict.fromkeys((feed.label, markets, feed.timeframe, place))
-    return " · ".join(parts), feed.synthetic
+    label = feed.label.removeprefix(_SYNTHETIC).lstrip(", ").capitalize() if feed.synthetic else feed.label
+    parts = dict.fromkeys((label, markets, feed.timeframe, place))
+    return " · ".join(part for part in parts if part), feed.synthetic
 
 
 def parse_paths(text: str) -> list[str]:
@@ -140,9 +142,9 @@ class EngineBar(ActingPanel):
         self.path = field("Candle files", "path to CSV or Parquet; several with ;")
         self.open = btn("Open", "primary", do=self._open_paths)
         self.upload = w.FileUpload(
-            icon="", accept=".csv,.parquet", multiple=True, description="Upload", tooltip="Upload candle files"
+            icon="", accept=".csv,.parquet", multiple=True, description="Upload", tooltip="Upload files"
         )
-        styled(self.upload, "sn-btn").observe(self._uploaded, "value")
+        styled(self.upload, "sn-btn", "sn-upload").observe(self._uploaded, "value")
         close = btn("Close", "quiet", do=lambda: show(self.drawer, False))
         self.drawer = styled(w.HBox([self.path, self.open, self.upload, close]), "sn-drawer", "sn-off")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -153,7 +155,7 @@ class EngineBar(ActingPanel):
         self.figures.show(figures(view))
         self._paint_controls(view)
         words, synthetic = feed_text(view.feed)
-        mark = '<span class="sn-tag sn-t-warn">Synthetic market</span> ' if synthetic else ""
+        mark = f'<span class="sn-tag sn-t-warn">{_SYNTHETIC}</span> ' if synthetic else ""
         notes = "".join(f" · {escape(note)}" for note in view.notes)
         self._put(self.feed, "value", f"<span>{mark}<span>{escape(words)}{notes}</span></span>")
 

@@ -107,11 +107,11 @@ def _last(s: StrategyView, now_ms: int) -> dict[str, Any]:
 def _slot(s: StrategyView) -> dict[str, Any]:
     if s.pinned:
         return tag("Pinned", "accent", title="Held in the cache: active, holding a position or pinned by you")
-    return (
-        tag("Cached", title="In the cache, ready at once")
-        if s.cached
-        else tag("Evicted", title="Comes back from its snapshot")
-    )
+    if s.cached:
+        return tag("Cached", title="In the cache, ready at once")
+    if s.last_decision_ms is None:
+        return tag("Not cached", title="Created when it is first activated")
+    return tag("Evicted", title="Comes back from its snapshot")
 
 
 def _actions(s: StrategyView) -> list[dict[str, Any]]:

@@ -108,6 +108,12 @@ class Grid {
     const line = el('tr', row.cls || '');
     line.dataset.id = row.id;
     line.tabIndex = -1;
+    if (row.span != null) {
+      const cell = el('td', '', row.span);
+      cell.colSpan = cols.length;
+      line.append(cell);
+      return line;
+    }
     cols.forEach((col, i) => {
       const cell = el(i === 0 && col.head !== false ? 'th' : 'td', [col.align === 'r' ? 'is-r' : '', col.cls || ''].join(' ').trim());
       if (cell.tagName === 'TH') cell.scope = 'row';
@@ -248,6 +254,7 @@ class Grid {
     const line = this.rows.get(id);
     if (!line) return;
     if ('cls' in change) line.className = change.cls || '';
+    if ('span' in change) { line.cells[0].textContent = change.span ?? ''; return; }
     this.model.get('cols').forEach((col, i) => {
       if (!(col.key in change)) return;
       const cell = line.cells[i], buttons = () => [...cell.querySelectorAll('button')], at = buttons().indexOf(document.activeElement);
