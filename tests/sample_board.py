@@ -16,6 +16,7 @@ import numpy.typing as npt
 from stratnb.errors import Refused
 from stratnb.events import Event
 from stratnb.model import Fill
+from stratnb.strategy.documents import build_config
 from stratnb.view import (
     AnalyzerView,
     CacheEntryView,
@@ -74,7 +75,7 @@ class SampleBoard:
         self.step_ms = MINUTE_MS
         self.symbols = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
         self.market = {symbol: _candles(20_000, seed + i, 64_000.0 / 10**i) for i, symbol in enumerate(self.symbols)}
-        self.closed = candles
+        self.newest = candles
         self.count = strategies
         self.state = "running"
         self.refused: dict[str, str] = {}
@@ -94,7 +95,7 @@ class SampleBoard:
 
     def advance(self, n: int = 1) -> None:
         """Close n more candles."""
-        self.closed = min(self.closed + n, 20_000)
+        self.newest = min(self.newest + n, 20_000)
         self._seq += n
 
     def view(self) -> EngineView:
@@ -126,7 +127,7 @@ class SampleBoard:
             risk_reason="",
             data_age_s=0.4,
             loop_lag_p95_ms=4.0,
-            feed=FeedView("Synthetic, seed 7", self.symbols, "1m", 60.0, self.closed, 20_000, False, True),
+            feed=FeedView("Synthetic, seed 7", self.symbols, "1m", 60.0, self.newest, 20_000, False, True),
             strategies=rows,
             positions=positions,
             cache=self._cache(),
@@ -155,7 +156,7 @@ class SampleBoard:
 
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
         """Return closed candles of the symbol; a higher timeframe is grouped from the minutes."""
-        rows = self.market[symbol][: self.closed]
+        rows = self.market[symbol][: self.newest]
         factor = {"1m": 1, "5m": 5, "15m": 15, "1h": 60}[timeframe]
         if factor > 1:
             whole = rows[: len(rows) // factor * factor].reshape(-1, factor, 6)
@@ -172,6 +173,10 @@ class SampleBoard:
         if before_ms is not None:
             rows = rows[rows[:, 5] < before_ms]
         return rows[-last:].copy()
+
+    def document(self, strategy_id: str) -> dict[str, Any]:
+        """Return a shipped document under the strategy's own title."""
+        return build_config("simple-levels").config.to_document()
 
     def lines(self, strategy_id: str) -> tuple[tuple[str, str], ...]:
         """Return two averages and a level pair."""
@@ -251,7 +256,7 @@ class SampleBoard:
 
     def equity(self, strategy_id: str | None = None) -> Floats:
         """Return a seeded equity curve with a point per hour of candles."""
-        rows = self.market[self.symbols[0]][: self.closed : 10]
+        rows = self.market[self.symbols[0]][: self.newest : 10]
         r = np.random.default_rng(self.seed + (0 if strategy_id is None else 1 + self._index(strategy_id)))
         return np.column_stack([rows[:, 5], 100_000.0 + np.cumsum(r.normal(6.0, 40.0, len(rows)))])
 
@@ -259,10 +264,10 @@ class SampleBoard:
         return int(strategy_id.split("@", maxsplit=1)[0][1:])
 
     def _rows(self, i: int) -> Floats:
-        return self.market[self.symbol(i)][: self.closed]
+        return self.market[self.symbol(i)][: self.newest]
 
     def _now_ms(self) -> int:
-        return int(self.market[self.symbols[0]][self.closed - 1, 5]) + self.step_ms
+        return int(self.market[self.symbols[0]][self.newest - 1, 5]) + self.step_ms
 
     def _strategy(self, i: int) -> StrategyView:
         held = i < 2

@@ -305,8 +305,7 @@ def test_roles_equal_resampled_candles(start: int, gaps: int) -> None:
         fifth[k] = fifth[k - 1] + (trend.close[k] - fifth[k - 1]) / 3
     for row, which in zip(out, newest, strict=True):
         if which < 0:
-            assert row[6] == 0.0 or np.isnan(row[6])
-            assert np.isnan(row[9]) or row[9] == 0.0
+            assert np.isnan(row[6:10]).all()
             continue
         assert row[6:9].tolist() == [trend.open_time_ms[which], trend.close[which], trend.volume[which]]
         assert row[9] == pytest.approx(fifth[which], rel=1e-12, nan_ok=True)

@@ -144,7 +144,7 @@ CASES = [
         "analyzers[0].params.kind",
         "unknown_key",
     ),
-    (document(analyzers=[{"kind": "ema", "confidence_floor": 0.96}]), "analyzers[0].params", "order_violation"),
+    (document(analyzers=[{"kind": "ema", "confidence_floor": 0.96}]), "analyzers[0]", "order_violation"),
     (document(analyzers=[{"kind": "ema", "params": []}]), "analyzers[0].params", "type"),
     (document(analyzers=[{"kind": "ema", "params": {"mode": "crosss"}}]), "analyzers[0].params.mode", "enum"),
     (document(analyzers=[{"kind": "ema", "fast": "9"}]), "analyzers[0].fast", "type"),

@@ -370,7 +370,7 @@ def test_the_log_filters_counts_and_exports() -> None:
 
 def test_levels_come_from_the_type() -> None:
     types = ("ENTRY_DENIED", "POSITION_OPENED", "COMMAND_REFUSED", "CANDLE_ROUTED")
-    assert [level(type_) for type_ in types] == ["warn", "trade", "error", "info"]
+    assert [level(type_) for type_ in types] == ["warn", "trade", "error", "detail"]
 
 
 def result(pnl: float = 5.0) -> SimpleNamespace:

@@ -77,7 +77,19 @@ def test_removed_strategies_do_not_fill_the_memory() -> None:
         store.decisions(record(number).strategy_id, 3)
         store.save_record(record(number, state="removed"))
     assert [kept.name for kept in store.records()] == [f"s{number}" for number in range(70, 120)]
-    assert store.snapshots("s1@BTC/USDT#main") == () and store.snapshots("s119@BTC/USDT#main")
+    assert store.snapshots("s119@BTC/USDT#main") == ()
+    assert store.decisions("s119@BTC/USDT#main").width == 1
+
+
+def test_many_rows_at_once_are_kept_like_one_by_one() -> None:
+    rows = np.column_stack([np.array([3.0, 1.0, 4.0, 4.0, 7.0, 9.0, 8.0, 11.0]), np.arange(8.0)])
+    for capacity in (2, 3, 100):
+        one, many = DecisionLog(2, capacity), DecisionLog(2, capacity)
+        kept = sum(one.append(row) for row in rows)
+        assert many.extend(rows[:3]) + many.extend(rows[3:3]) + many.extend(rows[3:]) == kept == many.total
+        assert np.array_equal(one.rows(), many.rows())
+    with pytest.raises(ConfigError, match="has 2 numbers"):
+        many.extend(np.array([[np.nan, 1.0]]))
 
 
 def test_a_log_survives_and_is_emptied_when_its_width_changes() -> None:

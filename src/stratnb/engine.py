@@ -36,6 +36,7 @@ __all__ = ["Engine", "EngineBoard", "get_engine", "paper_board"]
 
 VIEW_S = 0.1
 WAIT_S = 30.0
+HISTORY = 1_500
 
 _ENGINES: dict[str, Engine] = {}
 
@@ -339,10 +340,16 @@ def get_engine(name: str = "main", **options: Any) -> Engine:
 
 
 def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "dashboard") -> EngineBoard:
-    """Start a private parallel paper engine on candle files, or on the synthetic market, and return its board."""
+    """Start a private parallel paper engine on candle files, or on the synthetic market, and return its board.
+
+    The synthetic market has a day behind it already, so that strategies are warmed up as soon as they are activated.
+    """
     prepare([*loop.EVERY, *(block.step for role in ROLES for block in kinds(role).values())])
     candles = load_files(paths) if paths else None
     engine = get_engine(name, candles=candles, speed=speed, mode="parallel")
+    feed = engine.view().feed
+    if feed is not None and feed.synthetic and feed.position == 0:
+        engine.step(HISTORY)
     engine.start()
     return engine.board
 

@@ -148,16 +148,25 @@ class Subscription:
             "max": self._max_ms,
         }
 
+    def _next(self) -> Event | None:
+        """Remove and return the oldest queued event."""
+        with self._lock:
+            if not self._queue:
+                return None
+            self.delivered += 1
+            return self._queue.popleft()
+
     async def _run_all(self, handler: Handler) -> None:
         """Run the handler over the queue in order; give way to the loop every 2 ms."""
         pause_at = time.perf_counter() + _SLICE_S
-        while not self.closed and (taken := self.take(1)):
-            began = time.perf_counter()
+        while not self.closed and (event := self._next()) is not None:
+            began = ended = time.perf_counter()
             try:
-                await self._run(handler, taken[0])
+                await self._run(handler, event)
             finally:
-                self._time((time.perf_counter() - began) * 1000.0)
-            if time.perf_counter() > pause_at:
+                ended = time.perf_counter()
+                self._time((ended - began) * 1000.0)
+            if ended > pause_at:
                 await asyncio.sleep(0)
                 pause_at = time.perf_counter() + _SLICE_S
 
@@ -165,7 +174,7 @@ class Subscription:
         """Give one event to the handler; its error is logged and counted here and goes no further."""
         try:
             result = handler(event)
-            if inspect.isawaitable(result):
+            if result is not None and inspect.isawaitable(result):
                 await result
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()

@@ -109,7 +109,7 @@ class Kernel(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the compiled code."""
-        return self.compiled()(*args, **kwargs)  # type: ignore[no-any-return]
+        return (self._compiled or self.compiled())(*args, **kwargs)  # type: ignore[no-any-return]
 
 
 def prepare(kernels: Iterable[Kernel[..., Any]]) -> None:

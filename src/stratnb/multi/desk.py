@@ -99,8 +99,7 @@ class Desk:
 
     def now_ms(self) -> int:
         """Return the feed's clock, 0 before the first candle."""
-        router = getattr(self, "router", None)
-        return router.now_ms if router is not None else 0
+        return self.router.now_ms
 
     def lane(self, key: str) -> Lane:
         """Return a loaded strategy's lane, or raise `ConfigError` (`unknown_strategy`)."""
@@ -293,7 +292,7 @@ class Desk:
         lane = self._lanes[key]
         lane.context.book.row[at.B_ENTRIES] = ENTRIES.get(state, at.ENTRIES_OFF)
         if state == "active":
-            lane.steps, lane.paused, lane.error = True, False, ""
+            lane.steps, lane.paused, lane.managed, lane.error = True, False, False, ""
 
     def _route(self) -> None:
         states = {record.strategy_id: record.state for record in self.registry.list()}
@@ -319,8 +318,10 @@ class Desk:
         """Stop stepping a strategy that raised; its stop and targets go on."""
         key = lane.context.strategy_id
         lane.steps, lane.error = False, f"{type(error).__name__}: {error}"
-        if self.registry.get(key).state != "suspended":
+        state = self.registry.get(key).state
+        if state != "suspended":
             self.set_state(key, "suspended")
+            lane.managed = state == "managing"
         self.router.drop_entry(lane)
         self._tell_error(lane, error)
 
@@ -335,10 +336,11 @@ class Desk:
     def pause(self, key: str) -> None:
         """Stop a strategy's entries; its exits go on. Pausing twice is harmless."""
         lane = self.lane(key)
-        if self.registry.get(key).state == "suspended":
+        state = self.registry.get(key).state
+        if state == "suspended":
             return
         self.set_state(key, "suspended")
-        lane.paused = True
+        lane.paused, lane.managed = True, state == "managing"
         self.router.drop_entry(lane)
 
     def resume(self, key: str) -> None:
@@ -348,7 +350,7 @@ class Desk:
             return
         self.catch_up(self.resident(key))
         lane.steps, lane.paused, lane.error = True, False, ""
-        if self.registry.mode == "exclusive" and self.registry.active_ids():
+        if lane.managed or (self.registry.mode == "exclusive" and self.registry.active_ids()):
             self.set_state(key, "dormant" if lane.context.book.is_flat else "managing")
         else:
             self.set_state(key, "active")

@@ -16,6 +16,7 @@ from stratnb.model import Order
 from stratnb.multi.context import StrategyContext
 from stratnb.multi.orchestrator import TradingOrchestrator
 from stratnb.services.positions import Book
+from stratnb.services.risk import ACCOUNT_FIRED
 from stratnb.services.shared import SharedServices
 
 __all__ = ["Lane", "Router"]
@@ -32,15 +33,19 @@ log = logging.getLogger(__name__)
 
 
 class Lane:
-    """One strategy's place in the routing order; `steps` is False while it was halted by an error."""
+    """One strategy's place in the routing order.
 
-    __slots__ = ("announced", "context", "error", "market", "paused", "sequence", "steps")
+    `steps` is False while it was halted by an error, `managed` True when it was managing before it was suspended.
+    """
+
+    __slots__ = ("announced", "context", "error", "managed", "market", "paused", "sequence", "steps")
 
     def __init__(self, context: StrategyContext, market: int) -> None:
         self.context = context
         self.market = market
         self.steps = True
         self.paused = False
+        self.managed = False
         self.announced = False
         self.error = ""
         self.sequence = 0
@@ -109,9 +114,7 @@ class Router:
             if late and self._gap[lane.market]:
                 self._step(lane, late=True)
             self._resolve(lane)
-        if services.risk.settle(self._rows, fresh, float(instant.close_ms)):
-            for lane in self.lanes:
-                self._announce(lane, "")
+        self._settle(float(instant.close_ms))
         for lane in due:
             book = lane.context.book
             book.curve.append(instant.close_ms, book.row[at.B_EQUITY])
@@ -121,6 +124,14 @@ class Router:
         services.positions.curve.append(instant.close_ms, services.positions.account[at.A_EQUITY])
         np.copyto(self._last_ms, self._rows[:, at.C_TIME], where=fresh != 0.0)
         fresh[:] = 0.0
+
+    def _settle(self, now_ms: float) -> None:
+        """Mark and protect; when the account is halted no entry goes on waiting."""
+        fired = self._services.risk.settle(self._rows, self._fresh, now_ms)
+        for lane in self.lanes if fired else ():
+            if fired & ACCOUNT_FIRED:
+                self.drop_entry(lane)
+            self._announce(lane, "")
 
     def _is_late(self, market: int, row: Floats) -> bool:
         """Note whether candles of a market are missing before this one."""
@@ -179,7 +190,7 @@ class Router:
         self._announce(lane, "")
         self._fill_order(lane, candle)
         self._fresh[lane.market] = 1.0
-        self._services.risk.settle(self._rows, self._fresh, time_ms)
+        self._settle(time_ms)
         self._fresh[lane.market] = 0.0
 
     def _step(self, lane: Lane, *, late: bool) -> None:
@@ -199,16 +210,17 @@ class Router:
 
     def _decided(self, lane: Lane, orchestrator: TradingOrchestrator) -> None:
         """Publish a decision and hand the order it placed to the exchange."""
-        context, row, plan = lane.context, orchestrator.decision, orchestrator.plan
-        reason, open_ms = int(row[at.D_REASON]), int(row[at.D_TIME])
-        word = plan.reason(reason)
+        context, row = lane.context, orchestrator.decision
+        head = row[: at.W_DECISION].tolist()
+        reason, open_ms = int(head[at.D_REASON]), int(head[at.D_TIME])
+        word = orchestrator.plan.reason(reason)
         payload = {
             "open_time_ms": open_ms,
-            "action": at.ACTIONS[int(row[at.D_ACTION])],
+            "action": at.ACTIONS[int(head[at.D_ACTION])],
             "reason": word,
-            "direction": int(row[at.D_DIRECTION]),
-            "score": float(row[at.D_SCORE]),
-            "confidence": float(row[at.D_CONFIDENCE]),
+            "direction": int(head[at.D_DIRECTION]),
+            "score": head[at.D_SCORE],
+            "confidence": head[at.D_CONFIDENCE],
         }
         correlation = f"{context.book.slot}-{open_ms}"
         context.events.publish("DECISION", correlation_id=correlation, source="orchestrator", payload=payload)

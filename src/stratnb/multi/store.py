@@ -94,18 +94,11 @@ class DecisionLog:
         """
         time_ms = float(row[0]) if row.shape == (self.width,) else math.nan
         if math.isnan(time_ms):
-            raise ConfigError(
-                "decision_row",
-                f"a decision row has {self.width} numbers, the first an open time; got shape {row.shape}",
-                value=row.shape,
-            )
+            _check_rows(row[None], self.width)
         if time_ms <= self._newest_ms:
             return False
         with self._lock:
-            if self._count == len(self._rows) < self.capacity:
-                grown: Floats = np.empty((min(2 * self._count, self.capacity), self.width))
-                grown[: self._count] = self._rows
-                self._rows = grown
+            self._reserve(1)
             self._rows[self._count % len(self._rows)] = row
             self._count += 1
             self._newest_ms = time_ms
@@ -113,7 +106,28 @@ class DecisionLog:
 
     def extend(self, rows: Floats) -> int:
         """Keep several rows, oldest first; return how many were newer than those kept before."""
-        return sum(self.append(row) for row in rows)
+        if not len(rows):
+            return 0
+        _check_rows(rows, self.width)
+        times = rows[:, 0]
+        before = np.maximum.accumulate(np.append(self._newest_ms, times))[:-1]
+        fresh = rows[times > before]
+        with self._lock:
+            self._reserve(len(fresh))
+            size = len(self._rows)
+            places = np.arange(self._count, self._count + len(fresh)) % size
+            self._rows[places[-size:]] = fresh[-size:]
+            self._count += len(fresh)
+            self._newest_ms = max(self._newest_ms, float(times.max()))
+        return len(fresh)
+
+    def _reserve(self, more: int) -> None:
+        """Grow, up to the capacity, until that many further rows fit."""
+        held, wanted = len(self._rows), min(self._count + more, self.capacity)
+        if wanted > held:
+            grown: Floats = np.empty((min(max(2 * held, wanted), self.capacity), self.width))
+            grown[: self._count] = self._rows[: self._count]
+            self._rows = grown
 
     def rows(self, last: int | None = None) -> Floats:
         """Return the newest `last` rows (all by default) as a copy of shape (n, width), oldest first."""
@@ -133,6 +147,16 @@ class DecisionLog:
             number = oldest + bisect_left(numbers, open_time_ms, key=lambda at: int(self._rows[at % size, 0]))
             row: Floats = self._rows[number % size].copy()
         return row if number < oldest + len(numbers) and row[0] == open_time_ms else None
+
+
+def _check_rows(rows: Floats, width: int) -> None:
+    """Raise when rows have another width or one has no time."""
+    if rows.ndim != 2 or rows.shape[1] != width or np.isnan(rows[:, 0]).any():
+        raise ConfigError(
+            "decision_row",
+            f"a decision row has {width} numbers, the first an open time; got shape {rows.shape[1:]}",
+            value=rows.shape[1:],
+        )
 
 
 class Store(Protocol):
@@ -175,7 +199,7 @@ class Store(Protocol):
 class MemoryStore:
     """A store that survives eviction but not the process.
 
-    Of removed strategies the newest 50 keep their record, snapshots and decisions.
+    Snapshots and decisions go with a removed strategy; the newest 50 such records stay.
     """
 
     persistent = False
@@ -199,11 +223,14 @@ class MemoryStore:
         self._removed.pop(key, None)
         if record.state == "removed":
             self._removed[key] = None
+            self._snapshots.pop(key, None)
+            self._decisions.pop(key, None)
         elif key in self._records and self._records[key].state == "removed":
             del self._records[key]  # loaded again: it comes last in the order
         self._records[key] = record
         while len(self._removed) > _REMOVED_KEPT:
-            self._forget(next(iter(self._removed)))
+            oldest = next(iter(self._removed))
+            del self._removed[oldest], self._records[oldest]
 
     def records(self) -> tuple[StrategyRecord, ...]:
         """Return the newest record of each id in the order of registration, removed ones too."""
@@ -239,10 +266,3 @@ class MemoryStore:
             return DecisionLog(1, 1)
         made = self._decisions[strategy_id] = DecisionLog(width, self._decisions_kept)
         return made
-
-    def _forget(self, strategy_id: str) -> None:
-        """Drop everything of an id."""
-        self._removed.pop(strategy_id, None)
-        self._records.pop(strategy_id, None)
-        self._snapshots.pop(strategy_id, None)
-        self._decisions.pop(strategy_id, None)

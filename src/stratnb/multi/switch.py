@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from stratnb.multi.router import Lane
 __all__ = ["SwitchResult", "Switcher"]
 
 Phase = Literal["noop", "prepare", "drain", "commit", "retire"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,9 @@ class Switcher:
             self._commit(attempt)
         except (StratnbError, TimeoutError) as error:
             return self._rolled_back(attempt, error)
+        except BaseException as error:
+            self._rolled_back(attempt, error)
+            raise
         finally:
             self._busy = False
         await self._retire(attempt)
@@ -184,6 +190,7 @@ class Switcher:
         if attempt.from_id is None:
             return
         lane = desk.lane(attempt.from_id)
+        self._check_policy(lane, attempt.policy)
         attempt.canceled = int(desk.router.drop_entry(lane))
         if attempt.policy == "close" and lane.context.book.quantity:
             attempt.orders = (_close_words(lane),)
@@ -220,19 +227,25 @@ class Switcher:
         if attempt.from_id is not None:
             payload = {"state": desk.registry.get(attempt.from_id).state}
             desk.bus.publish("STRATEGY_DEACTIVATED", strategy_id=attempt.from_id, source="switch", payload=payload)
-            await desk.settle_cache(attempt.from_id)
+            try:
+                await desk.settle_cache(attempt.from_id)
+            except Exception as error:
+                log.exception("%s could not be put to rest", attempt.from_id)
+                told = {"code": "retire", "message": f"{type(error).__name__}: {error}"}
+                desk.bus.publish("STRATEGY_ERROR", strategy_id=attempt.from_id, source="switch", payload=told)
 
-    def _rolled_back(self, attempt: _Attempt, error: Exception) -> SwitchResult:
+    def _rolled_back(self, attempt: _Attempt, error: BaseException) -> SwitchResult:
         """Put the target back into its former state and report."""
         desk = self._desk
         if desk.registry.get(attempt.to_id).state == "preparing":
             failed = isinstance(error, StratnbError) and error.code == "strategy_failed"
             desk.set_state(attempt.to_id, "failed" if failed else "dormant")
         if isinstance(error, StratnbError):
-            code = "capacity" if error.code == "cache_pinned" else error.code
-            told = (code, f"{error.message}; {error.hint}" if error.hint else error.message)
-        else:
+            told = _told(error)
+        elif isinstance(error, TimeoutError):
             told = ("timeout", "the target was not ready in time; the old strategy stays active")
+        else:
+            told = ("canceled" if isinstance(error, asyncio.CancelledError) else "exception", repr(error))
         result = self._result(attempt, success=False, error=told)
         desk.bus.publish("STRATEGY_SWITCH_FAILED", strategy_id=attempt.to_id, source="switch", payload=_payload(result))
         return result
@@ -245,7 +258,7 @@ class Switcher:
             try:
                 self._check_policy(lane, attempt.policy)
             except Refused as error:
-                return self._result(attempt, success=False, error=(error.code, error.message), dry_run=True)
+                return self._result(attempt, success=False, error=_told(error), dry_run=True)
             attempt.canceled = int(lane.context.book.row[at.B_ORDER] == at.ORDER_ENTRY)
             if lane.context.book.quantity:
                 attempt.action = "closed" if attempt.policy == "close" else "kept"
@@ -287,6 +300,12 @@ class Switcher:
             dry_run=dry_run,
             error=error,
         )
+
+
+def _told(error: StratnbError) -> tuple[str, str]:
+    """Return what a result says of an error: code and message."""
+    code = "capacity" if error.code == "cache_pinned" else error.code
+    return code, f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def _close_words(lane: Lane) -> str:

@@ -111,7 +111,9 @@ class Backtest:
     @property
     def figures(self) -> dict[str, float | None]:
         """Return the performance figures by name (`research.figures.CONVENTIONS`); None where undefined."""
-        figures = equity_figures(self.close_ms, self.equity_curve, self.capital) | trade_figures(self.closed_trades)
+        start_ms = int(self.candles.open_time_ms[0])
+        figures = equity_figures(self.close_ms, self.equity_curve, self.capital, start_ms=start_ms)
+        figures |= trade_figures(self.closed_trades)
         fee = 2.0 * self.plan.params[at.S_TAKER]
         n = len(self.equity_curve)
         hold = self.candles.close[n - 1] / self.candles.open[0] - 1.0 - fee if n else None

@@ -71,15 +71,15 @@ def daily_equity(time_ms: Ints, equity: Floats, start: float) -> Floats:
     return np.concatenate(([start], equity[last]))
 
 
-def equity_figures(time_ms: Ints, equity: Floats, start: float) -> dict[str, float | None]:
-    """Return the figures of an equity curve marked at each candle's close (`time_ms`)."""
+def equity_figures(time_ms: Ints, equity: Floats, start: float, *, start_ms: int) -> dict[str, float | None]:
+    """Return the figures of an equity curve marked at each candle's close (`time_ms`), `start` at `start_ms`."""
     whole = np.concatenate(([start], equity))
     daily = daily_equity(time_ms, equity, start)
     total = whole[-1] / start - 1.0 if start > 0 else None
-    elapsed = (time_ms[-1] - time_ms[0]) / DAY_MS if len(time_ms) else 0.0
+    elapsed = (time_ms[-1] - start_ms) / DAY_MS if len(time_ms) else 0.0
     returns = np.diff(daily) / daily[:-1] if (daily > 0).all() else np.empty(0)
     n = len(returns)
-    deviation = float(returns.std(ddof=1)) if n >= 2 else 0.0
+    deviation = _deviation(returns, 1.0)
     falls = math.sqrt(float((np.minimum(returns, 0.0) ** 2).mean())) if n else 0.0
     worst, worst_daily = float(drawdown(whole).max()), float(drawdown(daily).max())
     cagr = (whole[-1] / start) ** (YEAR / elapsed) - 1.0 if elapsed >= 1 and whole[-1] > 0 < start else None
@@ -101,7 +101,7 @@ def trade_figures(trades: Sequence[Trade]) -> dict[str, float | None]:
     """Return the figures of closed round trips; results of 0 count as trades, neither won nor lost."""
     pnl = np.array([trade.pnl for trade in trades])
     n, wins, losses = len(pnl), pnl[pnl > 0], pnl[pnl < 0]
-    deviation = float(pnl.std(ddof=1)) if n >= 2 else 0.0
+    deviation = _deviation(pnl, float(np.abs(pnl).max(initial=0.0)))
     hold = [(trade.exit_ms - trade.entry_ms) / 1000 for trade in trades]
     return {
         "trades": float(n),
@@ -115,6 +115,12 @@ def trade_figures(trades: Sequence[Trade]) -> dict[str, float | None]:
         "average_hold_s": float(np.mean(hold)) if n else None,
         "fees": float(sum(trade.fees for trade in trades)),
     }
+
+
+def _deviation(values: Floats, scale: float) -> float:
+    """Return the standard deviation (ddof 1), 0 for values that are equal but for their rounding beside a scale."""
+    deviation = float(values.std(ddof=1)) if len(values) >= 2 else 0.0
+    return deviation if deviation > 1e-12 * scale else 0.0
 
 
 def _finite(value: float | None) -> float | None:

@@ -13,7 +13,7 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.services.positions import Book, PositionManager
 
-__all__ = ["RiskManager", "RiskState"]
+__all__ = ["ACCOUNT_FIRED", "STRATEGY_FIRED", "RiskManager", "RiskState"]
 
 Floats = npt.NDArray[np.float64]
 RiskState = Literal["ACTIVE", "REDUCING", "HALTED"]

@@ -123,13 +123,6 @@ def _analyzers(parts: Parts) -> Iterator[Finding]:
                 join("analyzers", n, "name"), "duplicate_name", f"{entry.name!r} is used twice", entry.name, hint
             )
         seen.setdefault(entry.name, n)
-        low, high = entry.params.confidence_floor, entry.params.confidence_cap
-        if low >= high:
-            path, message = (
-                join("analyzers", n, "params"),
-                f"confidence_floor {low:g} must be below confidence_cap {high:g}",
-            )
-            yield fault(path, "order_violation", message, low, "lower the floor or raise the cap")
     if not parts.whole("analyzers"):
         return
     enabled = [entry for entry in parts.analyzers.values() if entry.enabled]

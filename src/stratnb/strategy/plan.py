@@ -16,6 +16,9 @@ from stratnb.kernels.jit import Kernel, cache_folder
 from stratnb.kernels.layout import (
     ACTIONS,
     DECISION_REASONS,
+    H_ANALYZER_LIST,
+    H_ANALYZERS,
+    H_ROW,
     REASON_ENTRY,
     REASON_EXIT,
     REASON_KILL,
@@ -79,8 +82,13 @@ class Plan:
     kernels: tuple[Kernel[..., None], ...] = field(repr=False)
 
     def memory(self) -> Floats:
-        """Return fresh memory, as before the first candle."""
-        return np.zeros(self.memory_size)
+        """Return fresh memory, as before the first candle: columns are NaN, but for the signals, which are none."""
+        memory = np.zeros(self.memory_size)
+        memory[: self.code[H_ROW]] = np.nan
+        start = self.code[H_ANALYZER_LIST]
+        for column in self.code[start : start + self.code[H_ANALYZERS]]:
+            memory[column : column + 3] = 0.0
+        return memory
 
     @property
     def decision_width(self) -> int:

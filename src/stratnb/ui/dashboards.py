@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import ipywidgets as w
 
 from stratnb.errors import StratnbError
-from stratnb.ui.controls import discard, grid, panel, show, stack, styled, text
+from stratnb.ui.controls import grid, panel, show, stack, styled, text
 from stratnb.ui.format import escape
 from stratnb.ui.panel import Panel, root
 from stratnb.ui.panels.acting import refusal_html
@@ -96,8 +96,8 @@ class Dashboard:
         """Close every panel and the pages around them."""
         for made in self.panels.values():
             made.close()
-        self.widget.children = self.widget.children[1:]  # the scripts are shared
-        discard(self.widget)
+        for part in (self.tabs, self.foot, *self.pages.values(), self.widget):
+            part.close()
 
     def _page(self, name: str) -> w.Widget:
         frames = [self._frame(kind) for kind in PAGES[name]]

@@ -196,7 +196,10 @@ def equity_figure(height: int) -> tuple[Any, Theme]:
     top.sizing_mode = below.sizing_mode = "stretch_width"
     top.xaxis.visible = False
     top.min_border_bottom = below.min_border_top = 2
-    top.yaxis.formatter, below.yaxis.formatter = NumeralTickFormatter(format="0,0"), NumeralTickFormatter(format="0.0%")
+    top.yaxis.formatter, below.yaxis.formatter = (
+        NumeralTickFormatter(format="0,0"),
+        NumeralTickFormatter(format="0.0[0]%"),
+    )
     top.yaxis.ticker.desired_num_ticks, below.yaxis.ticker.desired_num_ticks = 4, 2
     for plot in (top, below):
         plot.xgrid.visible = False

@@ -37,7 +37,9 @@ class _OnePerBoard(type):
     A panel lives until it is closed. Those of a closed engine are closed when another board gets its first panel.
     """
 
-    _made: ClassVar[WeakValueDictionary[Any, Panel]] = WeakValueDictionary()  # a panel holds its board: ids stay its own
+    _made: ClassVar[WeakValueDictionary[Any, Panel]] = (
+        WeakValueDictionary()
+    )  # a panel holds its board: ids stay its own
 
     def __call__(cls: type[P], board: Board, **options: Any) -> P:  # type: ignore[misc]
         """Return the living panel of this class for the board, or a new one."""

@@ -68,7 +68,9 @@ class AddStrategy(w.VBox):  # type: ignore[misc]
             "sn-paste",
         )
         self.upload = styled(
-            w.FileUpload(icon="", accept=".json", description="Upload", tooltip="Upload a document"), "sn-btn", "sn-upload"
+            w.FileUpload(icon="", accept=".json", description="Upload", tooltip="Upload a document"),
+            "sn-btn",
+            "sn-upload",
         )
         self.upload.observe(self._uploaded, "value")
         self.add = btn(

@@ -93,10 +93,17 @@ def trade_rows(trades: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the newest trades first, at most `TRADES_SHOWN`."""
     newest, last = trades.iloc[::-1].head(TRADES_SHOWN), len(trades)
     rows = newest.itertuples(index=False)
-    return [_trade(last - i, dict(zip(newest.columns, values, strict=True))) for i, values in enumerate(rows)]
+    decimals = _decimals(newest)
+    return [_trade(last - i, dict(zip(newest.columns, values, strict=True)), decimals) for i, values in enumerate(rows)]
 
 
-def _trade(i: int, t: Mapping[str, Any]) -> dict[str, Any]:
+def _decimals(trades: pd.DataFrame) -> int:
+    """Return the decimals that show six digits of the trades' prices."""
+    highest = float(trades["entry_price"].max()) if len(trades) else 1.0
+    return min(max(5 - math.floor(math.log10(highest)), 0), 8) if highest > 0 else 2
+
+
+def _trade(i: int, t: Mapping[str, Any], decimals: int) -> dict[str, Any]:
     def _of(*names: str) -> Any:
         return next((t[name] for name in names if name in t), None)
 
@@ -105,9 +112,9 @@ def _trade(i: int, t: Mapping[str, Any]) -> dict[str, Any]:
         "no": {"t": str(i), "n": i},
         "side": side(float(_of("direction") or 0)),
         "opened": time_cell(_ms(_of("entry_ms", "entry")), date=True),
-        "entry": _price(_of("entry_price")),
+        "entry": _price(_of("entry_price"), decimals),
         "closed": time_cell(_ms(_of("exit_ms", "exit")), date=True),
-        "exit": _price(_of("exit_price")),
+        "exit": _price(_of("exit_price"), decimals),
         "qty": quantity(_of("quantity")),
         "pnl": delta(_of("pnl")),
         "fees": num(_of("fees", "fee")),
@@ -123,8 +130,8 @@ def delta_percent(fraction: float | None) -> Cell:
     return {**delta(fraction), "t": pct(fraction)}
 
 
-def _price(value: Any) -> Cell:
-    return na() if value is None else {"t": f"{float(value):,.8g}", "n": float(value)}
+def _price(value: Any, decimals: int) -> Cell:
+    return na() if value is None else {"t": num(float(value), decimals), "n": float(value)}
 
 
 def _ms(value: Any) -> float | None:

@@ -22,6 +22,7 @@ SPANS: Final = {"2 h": 2, "6 h": 6, "1 d": 24, "3 d": 72, "1 w": 168, "1 mo": 72
 HOUR_MS: Final = 3_600_000
 ROLES: Final = ("5m", "15m", "1h", "4h", "1d")
 ROLES_MAX: Final = 3
+LINES_FIRST: Final = 2  # drawn until others are switched on
 
 
 class PriceChart(Panel):
@@ -155,7 +156,8 @@ class PriceChart(Panel):
     def _open(self, row: StrategyView, view: EngineView) -> PriceFeed:
         """Bind the chart to a strategy."""
         feed, base = PriceFeed(self.board, row), TIMEFRAMES[row.timeframe]
-        chips = [controls.chip(label, True) for _, label in feed.lines]
+        chips = [controls.chip(label, i < LINES_FIRST) for i, (_, label) in enumerate(feed.lines)]
+        feed.visible = [bool(chip.value) for chip in chips]
         for made in chips:
             made.observe(lambda change: self._touch(), "value")
         before = self._overlays.children

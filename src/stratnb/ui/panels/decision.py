@@ -65,7 +65,7 @@ def signed_score(decision: DecisionView) -> tuple[float, bool, str]:
 
     The side is that of the decision, else that of the summed contributions.
     """
-    leaning = decision.direction or sum(a.contribution for a in decision.analyzers)
+    leaning = float(decision.direction) or sum(a.contribution for a in decision.analyzers)
     way = -1 if leaning < 0 else 1
     enough = decision.score >= decision.score_needed
     return way * decision.score, enough, f"{'≥' if way > 0 else '≤'} {num(way * decision.score_needed, 3)}"

@@ -8,6 +8,7 @@ import io
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from heapq import merge
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from stratnb.events import Event
 from stratnb.ui.controls import btn, chip, field, show, styled
-from stratnb.ui.format import count, dot, escape, quantity, signed, time_cell
+from stratnb.ui.format import count, dot, escape, quantity, signed, stamp, time_cell
 from stratnb.ui.panel import Panel
 from stratnb.ui.widgets import Table
 from stratnb.view import EngineView
@@ -29,11 +30,13 @@ _LEVELS = {
     "info": ("mute", "Info"),
     "warn": ("warn", "Warning"),
     "error": ("err", "Error"),
+    "detail": ("mute", "Detail"),
 }
 _GLOBS = {
     "error": ("*_ERROR", "*_FAILED", "*_REJECTED", "*_REFUSED", "LEASE_LOST", "ORDER_UNKNOWN", "RISK_LATCHED"),
     "warn": ("*_DENIED", "*_GAP", "DATA_STALE", "RISK_STATE", "BREAKER_STATE", "RECONCILE_DIFF", "ENTRY_EXPIRED"),
     "trade": ("FILL", "POSITION_*", "TARGET_HIT", "STOP_MOVED", "EXIT_SIGNAL"),
+    "detail": ("CANDLE_ROUTED",),
 }
 _COLUMNS = [
     {"key": "t", "label": "Time, UTC", "head": False, "sort": False},
@@ -45,7 +48,7 @@ _COLUMNS = [
 
 
 def level(type_: str) -> str:
-    """Return the level of an event type: error, warn, trade or info.
+    """Return the level of an event type: error, warn, trade, info, or detail, which is shown only when asked for.
 
     >>> level("STRATEGY_ERROR"), level("ENTRY_DENIED"), level("FILL"), level("DECISION")
     ('error', 'warn', 'trade', 'info')
@@ -64,7 +67,9 @@ def sentence(event: Event) -> str:
         return f"{verb} {quantity(payload['quantity'])} {event.symbol or ''} at {_value(payload['price'])}{why}"
     if event.type == "DECISION" and "action" in payload:
         why = str(payload.get("reason") or "").replace("_", " ")
-        score = f"score {signed(payload['score'], 3)}" if isinstance(payload.get("score"), float) else ""
+        told = payload.get("score") and payload["action"] != "WARMING"
+        way = -1 if (payload.get("direction") or 0) < 0 else 1
+        score = f"score {signed(way * payload['score'], 3)}" if told else ""
         return " · ".join(part for part in (str(payload["action"]), why, score) if part)
     if isinstance(payload.get("error"), (list, tuple)):
         return ": ".join(str(part) for part in payload["error"])
@@ -80,7 +85,14 @@ def _switched(payload: Mapping[str, Any]) -> str:
 
 def _pairs(payload: Mapping[str, Any]) -> str:
     told = {key: value for key, value in payload.items() if value not in (None, "", "none", 0)}
-    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in told.items())
+    return ", ".join(_pair(key, value) for key, value in told.items())
+
+
+def _pair(key: str, value: Any) -> str:
+    """Return a name and its value; times of the feed's clock in UTC."""
+    if key.endswith("time_ms"):
+        return f"{key.removesuffix('_ms').replace('_', ' ')} {stamp(value)} UTC"
+    return f"{key.replace('_', ' ')} {_value(value)}"
 
 
 def _value(value: Any) -> str:
@@ -122,13 +134,14 @@ class EventLog(Panel):
     def body(self) -> list[w.Widget]:
         """Make the filters and the table."""
         self._events: deque[Event] = deque(maxlen=KEPT)
+        self._details: deque[Event] = deque(maxlen=KEPT)  # apart, so that they push nothing else out
         self._seq = 0
         self._missed = 0
         self._new = True
         self._view: EngineView | None = None
         self.chips: dict[str, w.ToggleButton] = {}
         self.strategies = styled(w.HBox([]), "sn-chips")
-        self.type = field("Type", "Type, e.g. ORDER_*", hide_label=True)
+        self.type = field("Type", "Type, e.g. FILL", hide_label=True)
         self.text = field("Text", "Text", hide_label=True)
         self.levels = {name: chip(word) for name, (_, word) in _LEVELS.items()}
         self.reset = btn("Reset filters", "quiet", do=self._reset)
@@ -169,7 +182,8 @@ class EventLog(Panel):
         if self._seq:
             self._missed += max(fresh[0].seq - self._seq - 1, 0)
         self._seq = fresh[-1].seq
-        self._events.extend(fresh)
+        for event in fresh:
+            (self._details if level(event.type) == "detail" else self._events).append(event)
         self._new = True
 
     def _paint_chips(self, view: EngineView) -> None:
@@ -191,13 +205,20 @@ class EventLog(Panel):
         ids = {name for name, button in self.chips.items() if button.value}
         levels = {name for name, button in self.levels.items() if button.value}
         glob, words = self.type.value.strip().upper() or "*", self.text.value.strip().lower()
-        for event in reversed(self._events):
+        for event in self._newest_first(details="detail" in levels or glob != "*"):
             if ids and (event.strategy_id or ACCOUNT) not in ids:
                 continue
             if not fnmatchcase(event.type, glob) or (levels and level(event.type) not in levels):
                 continue
             if not words or words in f"{event.strategy_id} {event.type} {sentence(event)}".lower():
                 yield event
+
+    def _newest_first(self, *, details: bool) -> Iterator[Event]:
+        """Yield the kept events, with or without the details."""
+        if not details:
+            yield from reversed(self._events)
+            return
+        yield from merge(reversed(self._events), reversed(self._details), key=lambda event: -event.seq)
 
     def _show(self) -> None:
         n = len(self._events)
