@@ -22,9 +22,9 @@ CANDLE_EVERY = 10
 def churn(*, cycles: int = 10_000) -> Figures:
     """Return what cycles of add, switch and remove add to tasks, threads, file handles and memory.
 
-    Growth is counted from a fifth of the cycles on, when every bounded history is full.
+    Growth is counted from half of the cycles on, when every bounded history is full.
     """
-    first = cycles // 5
+    first = cycles // 2
     candles = synthetic_market(["BTC/USDT"], "5m", candles=cycles // CANDLE_EVERY + 500)[0]
     began = time.perf_counter()
     with Engine("churn", candles=candles) as engine:

@@ -21,6 +21,7 @@ from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.research import backtest as module
 from stratnb.research.backtest import backtest, configure
+from stratnb.strategy.documents import build_config
 from trading_cases import DAY, FREE, LONG, Floats, document, flat, market, merged, registered, series, wander
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -189,7 +190,11 @@ def check(candles: Candles, known: Market) -> module.Backtest:
     overrides = {"timeframes": {"primary": candles.timeframe}}
     result = backtest(DOCUMENT, candles, market=known, limits=FREE, overrides=overrides)
     found = [
-        (int(r[at.F_TIME]), result.plan.fill_reason(r[at.F_REASON]), *r[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE]].tolist())
+        (
+            int(r[at.F_TIME]),
+            result.plan.fill_reason(r[at.F_REASON]),
+            *r[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE]].tolist(),
+        )
         for r in result.fill_rows
     ]
     for mine, theirs in zip(oracle.fills, found, strict=False):
@@ -254,7 +259,10 @@ def test_the_future_changes_nothing_before_it(seed: int, cut: int, shock: float)
     for name, column in later.items():
         column[cut:] *= shock if name != "volume" else 3.0
     changed = Candles(candles.symbol, "1m", candles.open_time_ms, *later.values())
-    whole, other, part = (backtest(CAUSAL, each, market=market(kind="linear"), decisions=True) for each in (candles, changed, candles[:cut]))
+    whole, other, part = (
+        backtest(CAUSAL, each, market=market(kind="linear"), decisions=True)
+        for each in (candles, changed, candles[:cut])
+    )
     known = int(np.searchsorted(whole.fill_rows[:, at.F_TIME], candles.open_time_ms[cut]))
     early = np.searchsorted(whole.decision_rows[:, at.D_TIME], candles.open_time_ms[cut] - 5 * 60_000)
     for run in (other, part):
@@ -269,7 +277,10 @@ ROLES = merged(
     DOCUMENT,
     {
         "timeframes": {"primary": "5m", "trend": "1h"},
-        "indicators": {"slow": {"kind": "ema", "period": 5, "timeframe": "trend"}, "near": {"kind": "sma", "period": 3}},
+        "indicators": {
+            "slow": {"kind": "ema", "period": 5, "timeframe": "trend"},
+            "near": {"kind": "sma", "period": 3},
+        },
     },
 )
 
@@ -287,7 +298,17 @@ def test_roles_equal_resampled_candles(start: int, gaps: int) -> None:
     """At each primary close the trend columns are those of the newest hour that was over by then."""
     candles = wander(1500, 5, gaps=gaps, start_ms=1_600_041_600_000 + start * 60_000)
     plan, _ = configure(ROLES, candles, market=market(kind="linear"))
-    names = ["open_time_ms", "open", "high", "low", "close", "volume", "trend.open_time_ms", "trend.close", "trend.volume"]
+    names = [
+        "open_time_ms",
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "trend.open_time_ms",
+        "trend.close",
+        "trend.volume",
+    ]
     columns = np.array([plan.column(name) for name in [*names, "ind.slow", "ind.near"]])
     out, decisions = np.empty((len(candles), len(columns))), np.empty((0, plan.decision_width))
     books, account = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT)
@@ -355,11 +376,23 @@ def test_cancel_before_anything() -> None:
     assert part.equity.empty
 
 
-@pytest.mark.parametrize("cash", [0.0, -5.0, math.nan])
+@pytest.mark.parametrize("cash", [0.0, -5.0, math.nan, math.inf])
 def test_an_account_needs_money(cash: float) -> None:
     with pytest.raises(ConfigError, match="cash") as caught:
         backtest(DOCUMENT, wander(50, 1, timeframe="1m"), cash=cash)
     assert caught.value.code == "range"
+
+
+def test_a_configuration_takes_overrides_too() -> None:
+    candles, known = wander(400, 2), market(kind="linear")
+    doc, twice = document(market={"kind": "linear"}), {"sizing": {"quantity": 2.0}}
+    config = build_config(doc, symbol=candles.symbol).config
+    given, changed = (backtest(each, candles, market=known, overrides=twice) for each in (doc, config))
+    assert np.array_equal(given.fill_rows, changed.fill_rows)
+    assert changed.fill_rows[0, at.F_QUANTITY] == 2.0
+    assert np.array_equal(
+        backtest(config, candles, market=known).fill_rows, backtest(doc, candles, market=known).fill_rows
+    )
 
 
 def test_no_candles_is_said() -> None:

@@ -108,7 +108,9 @@ def judged(rules: Rules, signals: list[Signal], filters: list[Filter]) -> tuple[
             blocked = name
     reason = found.reason
     if reason == "enter":
-        agreeing = sum(1 for d, c, _ in signals if d == found.direction and (rules.mode != "vote" or c >= rules.signal_min))
+        agreeing = sum(
+            1 for d, c, _ in signals if d == found.direction and (rules.mode != "vote" or c >= rules.signal_min)
+        )
         wanted = {"both": (1, -1), "long": (1,), "short": (-1,)}[rules.direction]
         if agreeing < rules.min_agreeing:
             reason = "too_few"
@@ -135,7 +137,11 @@ def kernel_says(rules: Rules, signals: list[Signal], filters: list[Filter]) -> t
         code[at.W_HEADER + n + 2 * k : at.W_HEADER + n + 2 * k + 2] = at.W_HEAD + 3 * n + 5 * k, lenient
         memory[at.W_HEAD + 3 * n + 5 * k : at.W_HEAD + 3 * n + 5 * k + 3] = allow, factor, need
     params[at.S_MODE] = ("vote", "weighted", "coverage").index(rules.mode)
-    params[[at.S_MIN_CONFIDENCE, at.S_SIGNAL_MIN, at.S_MAX_CONFLICT]] = rules.min_confidence, rules.signal_min, rules.max_conflict
+    params[[at.S_MIN_CONFIDENCE, at.S_SIGNAL_MIN, at.S_MAX_CONFLICT]] = (
+        rules.min_confidence,
+        rules.signal_min,
+        rules.max_conflict,
+    )
     params[[at.S_MIN_SCORE, at.S_OPPOSITION, at.S_MIN_AGREEING]] = rules.min_score, rules.opposition, rules.min_agreeing
     params[at.S_LONG], params[at.S_SHORT] = rules.direction in ("both", "long"), rules.direction in ("both", "short")
     params[at.S_WEIGHTS] = at.W_SETTINGS
@@ -160,7 +166,13 @@ signal_lists = st.lists(
     st.tuples(st.sampled_from([1, 1, 0, -1]), levels, st.sampled_from([0.1, 0.25, 0.5, 1.0])), min_size=1, max_size=7
 )
 filter_lists = st.lists(
-    st.tuples(st.just("f"), st.sampled_from([1.0, 1.0, 1.0, 0.0, math.nan]), st.sampled_from([1.0, 0.8, 0.5]), levels, st.booleans()),
+    st.tuples(
+        st.just("f"),
+        st.sampled_from([1.0, 1.0, 1.0, 0.0, math.nan]),
+        st.sampled_from([1.0, 0.8, 0.5]),
+        levels,
+        st.booleans(),
+    ),
     max_size=3,
 )
 rule_sets = st.builds(
@@ -189,7 +201,12 @@ def test_long_and_short_are_alike(rules: Rules, signals: list[Signal]) -> None:
     one = agree(rules, signals)
     flip = {"both": "both", "long": "short", "short": "long"}[rules.direction]
     other = agree(Rules(**{**rules.__dict__, "direction": flip}), [(-d, c, w) for d, c, w in signals])
-    assert (other.reason, other.direction, other.score, other.confidence) == (one.reason, -one.direction, one.score, one.confidence)
+    assert (other.reason, other.direction, other.score, other.confidence) == (
+        one.reason,
+        -one.direction,
+        one.score,
+        one.confidence,
+    )
 
 
 # Boundaries: below, at and above.
@@ -203,7 +220,10 @@ def test_a_vote_needs_the_least_confidence(confidence: float, reason: str) -> No
     assert agree(VOTE, [(1, confidence, 1.0)]).reason == reason
 
 
-@pytest.mark.parametrize(("longs", "shorts", "reason"), [(3, 2, "conflict"), (4, 2, "enter"), (2, 2, "conflict"), (1, 2, "enter"), (3, 0, "enter")])
+@pytest.mark.parametrize(
+    ("longs", "shorts", "reason"),
+    [(3, 2, "conflict"), (4, 2, "enter"), (2, 2, "conflict"), (1, 2, "enter"), (3, 0, "enter")],
+)
 def test_conflict_at_its_limit(longs: int, shorts: int, reason: str) -> None:
     signals = [(1, 0.9, 1.0)] * longs + [(-1, 0.8, 1.0)] * shorts
     assert agree(VOTE, signals).reason == reason
@@ -216,7 +236,9 @@ def test_the_vote_takes_the_highest_confidence_and_the_share() -> None:
 
 
 def test_weighted_needs_a_majority_on_the_same_side() -> None:
-    assert agree(WEIGHTED, [(1, 0.95, 1.0), (-1, 0.8, 1.0), (-1, 0.8, 1.0), (-1, 0.8, 1.0)]).reason == "score_vote_split"
+    assert (
+        agree(WEIGHTED, [(1, 0.95, 1.0), (-1, 0.8, 1.0), (-1, 0.8, 1.0), (-1, 0.8, 1.0)]).reason == "score_vote_split"
+    )
     assert agree(WEIGHTED, [(1, 0.8, 1.0), (-1, 0.8, 0.5)]).reason == "tie"
 
 
@@ -255,7 +277,9 @@ def test_agreeing_at_its_limit(count: int, reason: str) -> None:
     assert agree(Rules(min_agreeing=2), ONE * count).reason == reason
 
 
-@pytest.mark.parametrize(("direction", "reason"), [("long", "enter"), ("both", "enter"), ("short", "direction_not_allowed")])
+@pytest.mark.parametrize(
+    ("direction", "reason"), [("long", "enter"), ("both", "enter"), ("short", "direction_not_allowed")]
+)
 def test_the_market_allows_the_direction(direction: str, reason: str) -> None:
     assert agree(Rules(direction=direction), ONE).reason == reason
 
@@ -267,7 +291,16 @@ def test_filters_in_their_order() -> None:
     assert agree(Rules(), ONE, [("lenient", math.nan, 1.0, 0.0, True)]).reason == "enter"
 
 
-@pytest.mark.parametrize(("factor", "need", "reason"), [(0.625, 0.0, "enter"), (0.62, 0.0, "low_confidence"), (1.0, 0.8, "enter"), (1.0, 0.81, "low_confidence"), (0.9, 0.75, "low_confidence")])
+@pytest.mark.parametrize(
+    ("factor", "need", "reason"),
+    [
+        (0.625, 0.0, "enter"),
+        (0.62, 0.0, "low_confidence"),
+        (1.0, 0.8, "enter"),
+        (1.0, 0.81, "low_confidence"),
+        (0.9, 0.75, "low_confidence"),
+    ],
+)
 def test_factors_and_needs(factor: float, need: float, reason: str) -> None:
     """0.8 x 0.625 is just the 0.5 that is asked; a need raises what is asked."""
     assert agree(Rules(), ONE, [("f", 1.0, factor, need, False)]).reason == reason
@@ -309,14 +342,20 @@ ENTRIES: list[dict[str, Any]] = [
 def test_every_decision_of_a_run(entry: dict[str, Any], direction: str) -> None:
     doc = document(
         market={"kind": "linear", "direction": direction},
-        analyzers=[{"kind": "dice", "name": f"d{k}", "weight": (0.4, 0.3, 0.2, 0.1)[k], "params": {"side": k + 1}} for k in range(4)],
+        analyzers=[
+            {"kind": "dice", "name": f"d{k}", "weight": (0.4, 0.3, 0.2, 0.1)[k], "params": {"side": k + 1}}
+            for k in range(4)
+        ],
         filters={"dice": {"on_missing": ("block", "allow")[direction == "both"]}},
         entry={"min_candles": 1, **entry},
         sizing={"kind": "fixed_quantity", "quantity": 0.01},
         exits={"time_exit": {"max_candles": 1}},
     )
     result = backtest(doc, series(flat(1500)), market=market(kind="linear"), limits=FREE, decisions=True)
-    rules = Rules(**{k: getattr(result.plan.config.entry, k) for k in Rules.__dataclass_fields__ if k != "direction"}, direction=direction)
+    rules = Rules(
+        **{k: getattr(result.plan.config.entry, k) for k in Rules.__dataclass_fields__ if k != "direction"},
+        direction=direction,
+    )
     seen = set()
     for row in result.decision_rows:
         found, need = judged(rules, *signals_of(row, result.plan))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -270,7 +271,7 @@ def test_wrong_candles_are_refused() -> None:
 
 
 def test_settings_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(ConfigError, match="cashh.*'cash'") as caught:
+    with pytest.raises(ConfigError, match=r"cashh.*'cash'") as caught:
         Engine(candles=wander(9, 1), cashh=5.0)
     assert caught.value.code == "settings_invalid"
 
@@ -407,7 +408,9 @@ def test_a_failing_strategy_halts_alone_and_visibly() -> None:
     candles = wander(300, 6)
     volume = candles.volume.copy()
     volume[150] = BOOM
-    candles = Candles(candles.symbol, "1m", candles.open_time_ms, candles.open, candles.high, candles.low, candles.close, volume)
+    candles = Candles(
+        candles.symbol, "1m", candles.open_time_ms, candles.open, candles.high, candles.low, candles.close, volume
+    )
     calm = document("calm", analyzers=[{"kind": "ema", "params": {"fast": 3, "slow": 8}}], exits=EXITS)
     with engine_on(candles) as engine:
         bad, good = engine.add(document("bad", exits=EXITS)), engine.add(calm)
@@ -516,7 +519,8 @@ def test_single_equals_the_same_among_ten() -> None:
         alone, rows = fills(single, record.strategy_id), decisions(single, record.strategy_id)
     with engine_on(candles) as engine:
         keys = [
-            engine.add(document(f"n{k}", exits=EXITS, sizing={"kind": "fixed_quantity", "quantity": 1.0 + k})) for k in range(9)
+            engine.add(document(f"n{k}", exits=EXITS, sizing={"kind": "fixed_quantity", "quantity": 1.0 + k}))
+            for k in range(9)
         ]
         keys.insert(4, engine.add(chosen))
         for key in keys:
@@ -577,7 +581,10 @@ def test_catch_up_decides_but_never_trades() -> None:
 
 def test_catch_up_over_gaps_equals_the_run() -> None:
     candles = wander(600, 12, gaps=20)
-    doc = document(timeframes={"primary": "5m", "trend": "15m"}, analyzers=[{"kind": "ema", "timeframe": "trend"}, {"kind": "scripted"}])
+    doc = document(
+        timeframes={"primary": "5m", "trend": "15m"},
+        analyzers=[{"kind": "ema", "timeframe": "trend"}, {"kind": "scripted"}],
+    )
     with engine_on(candles) as engine:
         late, prompt = engine.add(doc, label="late"), engine.add(doc, label="prompt")
         engine.activate(prompt)
@@ -650,6 +657,39 @@ def test_what_a_removed_strategy_earned_stays_in_the_account() -> None:
         earned = sold - bought - 0.001 * (sold + bought)
         assert engine.desk.services.positions.account[at.A_EQUITY] == pytest.approx(1e6 + earned, rel=1e-14)
         assert engine.desk.services.positions.account[at.A_FREE] == pytest.approx(1e6 + earned, rel=1e-14)
+
+
+def test_loaded_again_with_other_rules_shows_its_own_decisions() -> None:
+    with engine_on(wander(100, 3)) as engine:
+        rules = {"entry": {"mode": "vote", "min_candles": 1, "min_confidence": 0.95}}
+        for doc, word in ((document(), "enter"), (document(**rules), "low_confidence")):
+            key = engine.add(doc)
+            if engine.feed.position == 0:
+                engine.step(50)
+            engine.activate(key)
+            plan, rows = engine.desk.lane(key).context.plan, decisions(engine, key)
+            assert len(rows) == 50
+            assert word in {plan.reason(code) for code in rows[:, at.D_REASON]}
+            assert plan.reason(at.Z_ENTER) == "enter"
+            engine.remove(key)
+
+
+def test_an_override_changes_one_instance_only() -> None:
+    given = document(sizing={"kind": "fixed_quantity", "quantity": 1.0})
+    kept = deepcopy(given)
+    with engine_on([wander(9, 1), wander(9, 2, symbol="BBB/USDT")]) as engine:
+        changed = engine.add(given, "AAA/USDT", overrides={"sizing": {"quantity": 3.0}})
+        given["sizing"]["quantity"] = 9.0
+        plain = engine.add(kept, "BBB/USDT")
+        lanes = [engine.desk.lane(key).context for key in (changed, plain)]
+        assert [c.config.sizing.quantity for c in lanes] == [3.0, 1.0]  # type: ignore[attr-defined]
+        assert [c.document["sizing"]["quantity"] for c in lanes] == [1.0, 1.0]
+        assert [c.config.market.symbol for c in lanes] == ["AAA/USDT", "BBB/USDT"]
+        assert lanes[0].plan.params is not lanes[1].plan.params
+        with pytest.raises(TypeError):
+            lanes[0].config.exits["more"] = None  # type: ignore[index]
+        with pytest.raises(ValueError, match="frozen"):
+            lanes[0].config.title = "other"
 
 
 def test_nothing_trades_before_it_is_active() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as stats
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_daily_figures_by_hand(returns: list[float]) -> None:
     found, equity = of_returns(returns), [10_000.0]
     for r in returns:
         equity.append(equity[-1] * (1 + r))
-    real = [b / a - 1 for a, b in zip(equity, equity[1:], strict=False)]
+    real = [b / a - 1 for a, b in pairwise(equity)]
     mean, deviation = stats.fmean(real), stats.stdev(real)
     below = math.sqrt(sum(min(r, 0.0) ** 2 for r in real) / len(real))
     peak, worst = equity[0], 0.0

@@ -16,7 +16,7 @@ from stratnb.market_data.candles import Candles
 from stratnb.parity import parity
 from stratnb.research.backtest import Backtest
 from stratnb.services.ledger import AccountLimits
-from stratnb.strategy.documents import library
+from stratnb.strategy.documents import build_config, library
 from trading_cases import FREE, document, market, merged, registered, wander
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -54,7 +54,12 @@ def test_every_shipped_strategy(name: str, fine: bool) -> None:
 
 EVERYTHING: dict[str, Any] = {
     "stop_loss": {"basis": "atr", "multiple": 1.0},
-    "take_profit": {"levels": [{"at": 0.003, "close": 0.4, "on_hit": ["breakeven"]}, {"at": 0.008, "close": 0.3, "on_hit": ["trail"]}]},
+    "take_profit": {
+        "levels": [
+            {"at": 0.003, "close": 0.4, "on_hit": ["breakeven"]},
+            {"at": 0.008, "close": 0.3, "on_hit": ["trail"]},
+        ]
+    },
     "breakeven": {"offset": 0.0005},
     "trailing": {"basis": "atr"},
     "signal_exit": {},
@@ -111,3 +116,11 @@ def test_recorded_candles(name: str, strategy: str) -> None:
 def test_a_merged_override_is_used_by_both() -> None:
     verdict = parity(document(), wander(400, 2), market=market(), overrides=merged({"sizing": {"quantity": 2.0}}))
     assert verdict, str(verdict)
+
+
+def test_a_configuration_instead_of_a_document() -> None:
+    config = build_config(document(), symbol="AAA/USDT").config
+    for overrides in (None, {"sizing": {"quantity": 3.0}}):
+        verdict = parity(config, wander(400, 2), market=market(), overrides=overrides)
+        assert verdict, str(verdict)
+        assert verdict.fills > 0

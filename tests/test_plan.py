@@ -73,7 +73,14 @@ def test_two_analyzers_alike_are_not_one_common_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("on", "near"), [("clos", "close"), ("ind.fst", "fast"), ("ind.fast.valu", "value"), ("trand.close", "trend.close"), ("rubbish", "")]
+    ("on", "near"),
+    [
+        ("clos", "close"),
+        ("ind.fst", "fast"),
+        ("ind.fast.valu", "value"),
+        ("trend.clos", "trend.close"),
+        ("rubbish", ""),
+    ],
 )
 def test_unknown_columns_are_named(on: str, near: str) -> None:
     indicators = {"fast": {"kind": "ema", "period": 3}, "slow": {"kind": "sma", "period": 5, "on": [on]}}
@@ -91,13 +98,21 @@ def test_asking_a_plan_for_an_unknown_column() -> None:
 
 
 def test_a_cycle_is_named() -> None:
-    indicators = {"a": {"kind": "ema", "on": ["ind.b"]}, "b": {"kind": "ema", "on": ["ind.c"]}, "c": {"kind": "ema", "on": ["ind.a"]}}
-    with pytest.raises(ConfigError, match="a.*b|b.*c|c.*a"):
+    indicators = {
+        "a": {"kind": "ema", "on": ["ind.b"]},
+        "b": {"kind": "ema", "on": ["ind.c"]},
+        "c": {"kind": "ema", "on": ["ind.a"]},
+    }
+    with pytest.raises(ConfigError, match=r"a.*b|b.*c|c.*a"):
         plan_of(indicators=indicators)
 
 
 def test_order_of_indicators_does_not_matter() -> None:
-    chain = {"a": {"kind": "ema", "period": 3}, "b": {"kind": "sma", "period": 4, "on": ["ind.a"]}, "c": {"kind": "rma", "period": 5, "on": ["ind.b"]}}
+    chain = {
+        "a": {"kind": "ema", "period": 3},
+        "b": {"kind": "sma", "period": 4, "on": ["ind.a"]},
+        "c": {"kind": "rma", "period": 5, "on": ["ind.b"]},
+    }
     candles = wander(200, 1)
     values = []
     for order in (list(chain), list(chain)[::-1]):
@@ -137,7 +152,11 @@ def scanned(plan: Plan, candles: Candles, columns: Any) -> Floats:
     out = np.empty((2 * len(candles), len(columns)))
     books, account = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT)
     tables = (loop.parts(), plan.code, plan.params, plan.memory(), books, account, candles.rows())
-    return out[: loop.scan(*tables, 0, len(candles), np.ascontiguousarray(columns, np.int64), out, np.empty((0, plan.decision_width)))]
+    return out[
+        : loop.scan(
+            *tables, 0, len(candles), np.ascontiguousarray(columns, np.int64), out, np.empty((0, plan.decision_width))
+        )
+    ]
 
 
 def one_by_one(plan: Plan, candles: Candles) -> Iterator[tuple[Node, Floats, Floats]]:
@@ -271,6 +290,12 @@ def test_steps_scan_and_run_are_the_same_bits(seed: int, cut: int) -> None:
         assert np.array_equal(np.array(steps.decisions), result.decision_rows, equal_nan=True)
         assert np.array_equal(steps.book, result.book, equal_nan=True)
     width = at.W_DECISION
-    blocks = [result.plan.columns[f"an.{e.name}.{w}"] for e, _ in result.plan.analyzers for w in ("direction", "confidence", "ready")]
-    assert np.array_equal(scanned(result.plan, candles, blocks), result.decision_rows[:, width : width + len(blocks)], equal_nan=True)
+    blocks = [
+        result.plan.columns[f"an.{e.name}.{w}"]
+        for e, _ in result.plan.analyzers
+        for w in ("direction", "confidence", "ready")
+    ]
+    assert np.array_equal(
+        scanned(result.plan, candles, blocks), result.decision_rows[:, width : width + len(blocks)], equal_nan=True
+    )
     assert len(result.fill_rows) > 0

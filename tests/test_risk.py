@@ -304,6 +304,16 @@ def test_daily_loss_of_the_account(low: float, state: float, flatten: bool) -> N
         assert desk.account[at.A_UNTIL] == START_MS + DAY
 
 
+def test_midnight_is_settled_once() -> None:
+    """An order by hand at the instant of midnight does not start the day again."""
+    desk = one_book(daily_loss=0.05)
+    settle(desk, START_MS + DAY - MINUTE, 100.0, 100.0)
+    start = desk.account[at.A_DAY_START]
+    desk.books[0, at.B_COSTS] += 50.0
+    loop.settle_all(desk.books, desk.account, candle(START_MS + DAY, 100.0, 100.0), np.ones(1), START_MS + DAY)
+    assert desk.account[at.A_DAY_START] == desk.books[0, at.B_DAY_START] == start
+
+
 def test_a_latched_state_does_not_end_at_midnight() -> None:
     desk = one_book(daily_loss=0.05)
     desk.account[[at.A_STATE, at.A_STATE_REASON, at.A_UNTIL]] = at.HALTED, at.Z_KILL, math.inf
@@ -336,9 +346,7 @@ DENIED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 
 def crowd(candles: Candles, limits: AccountLimits, doc: dict[str, Any], **fields: Any) -> tuple[Engine, list[str]]:
     """Return an engine with two equal strategies that want to enter at the same instant."""
-    engine = Engine(
-        "crowd", candles=candles, markets=[market(**fields)], cash=1e6, limits=limits, mode="parallel"
-    )
+    engine = Engine("crowd", candles=candles, markets=[market(**fields)], cash=1e6, limits=limits, mode="parallel")
     keys = [engine.add(doc, label=label) for label in ("a", "b")]
     for key in keys:
         engine.activate(key)
@@ -362,13 +370,22 @@ def test_a_denial_has_code_event_and_counter(code: str) -> None:
             assert engine.desk.lane(key).context.plan.reason(row[at.D_REASON]) == (code if key in denied else "enter")
             assert engine.desk.lane(key).context.book.row[at.B_DENIALS] == float(key in denied)
         engine.step(3)
-        assert [bool(engine.desk.lane(key).context.book.quantity) for key in keys] == [key not in denied for key in keys]
+        assert [bool(engine.desk.lane(key).context.book.quantity) for key in keys] == [
+            key not in denied for key in keys
+        ]
 
 
 def test_the_first_of_two_orders_takes_the_room() -> None:
     """Both want 70 of 100 at one instant: the second gets what is left, and nothing is owed twice."""
     doc = document(sizing={"kind": "fixed_quantity", "quantity": 0.7}, risk={"max_exposure": None})
-    engine = Engine("room", candles=series([*flat(1, volume=LONG), *flat(3)]), markets=[market()], cash=100.0, limits=FREE, mode="parallel")
+    engine = Engine(
+        "room",
+        candles=series([*flat(1, volume=LONG), *flat(3)]),
+        markets=[market()],
+        cash=100.0,
+        limits=FREE,
+        mode="parallel",
+    )
     with engine:
         keys = [engine.add(doc, label=label) for label in ("a", "b")]
         for key in keys:
@@ -387,7 +404,9 @@ def test_the_first_of_two_orders_takes_the_room() -> None:
 
 def test_daily_loss_of_one_strategy_stops_only_its_entries() -> None:
     rows = [*flat(1, volume=LONG), *flat(1), (100, 100, 97, 97), *flat(2, 97.0, LONG), *flat(4, 97.0)]
-    engine, keys = crowd(series(rows), FREE, document(capital={"unit": "quote", "amount": 50.0}, risk={"max_daily_loss": 0.02}))
+    engine, keys = crowd(
+        series(rows), FREE, document(capital={"unit": "quote", "amount": 50.0}, risk={"max_daily_loss": 0.02})
+    )
     with engine:
         other = engine.add(document("rich"))
         engine.activate(other)
@@ -396,16 +415,30 @@ def test_daily_loss_of_one_strategy_stops_only_its_entries() -> None:
         assert stats[keys[0]]["denials_by_code"] == {"daily_loss": 2}
         assert stats[other]["entries"] == 2
         assert engine.desk.services.risk.state == "ACTIVE"
-        states = [e.payload for e in engine.events.since(0, 10_000) if e.type == "RISK_STATE" and e.strategy_id == keys[0]]
+        states = [
+            e.payload for e in engine.events.since(0, 10_000) if e.type == "RISK_STATE" and e.strategy_id == keys[0]
+        ]
         assert states == [{"state": "REDUCING", "rule": "daily_loss"}]
 
 
 def test_daily_loss_of_the_account_closes_everything_until_midnight() -> None:
     start = START_MS + DAY - 10 * MINUTE
-    rows = [*flat(1, volume=LONG), *flat(1), (100, 100, 99, 100), *flat(2, volume=LONG), *flat(6), *flat(1, volume=LONG), *flat(3)]
-    doc = document(sizing={"kind": "fixed_quantity", "quantity": 40.0}, risk={"max_exposure": None, "max_daily_loss": None})
+    rows = [
+        *flat(1, volume=LONG),
+        *flat(1),
+        (100, 100, 99, 100),
+        *flat(2, volume=LONG),
+        *flat(6),
+        *flat(1, volume=LONG),
+        *flat(3),
+    ]
+    doc = document(
+        sizing={"kind": "fixed_quantity", "quantity": 40.0}, risk={"max_exposure": None, "max_daily_loss": None}
+    )
     limits = FREE.model_copy(update={"daily_loss": 0.008})
-    engine = Engine("lost", candles=series(rows, start_ms=start), markets=[market()], cash=10_000.0, limits=limits, mode="parallel")
+    engine = Engine(
+        "lost", candles=series(rows, start_ms=start), markets=[market()], cash=10_000.0, limits=limits, mode="parallel"
+    )
     with engine:
         keys = [engine.add(doc, label=label) for label in ("a", "b")]
         for key in keys:
@@ -429,10 +462,18 @@ def test_the_account_halts_cancel_entries_that_wait_on_quiet_markets() -> None:
     loud = series([*flat(1, volume=LONG), *flat(1), (100, 100, 50, 50), *flat(2, 50.0)])
     limits = FREE.model_copy(update={"daily_loss": 0.001})
     engine = Engine(
-        "quiet", candles=[loud, quiet], markets=[market(), market("BBB/USDT")], cash=1_000.0, limits=limits, mode="parallel"
+        "quiet",
+        candles=[loud, quiet],
+        markets=[market(), market("BBB/USDT")],
+        cash=1_000.0,
+        limits=limits,
+        mode="parallel",
     )
     with engine:
-        first, second = engine.add(document(risk={"max_exposure": None}), "AAA/USDT"), engine.add(document(), "BBB/USDT")
+        first, second = (
+            engine.add(document(risk={"max_exposure": None}), "AAA/USDT"),
+            engine.add(document(), "BBB/USDT"),
+        )
         engine.activate(first)
         engine.activate(second)
         engine.step(2)
@@ -444,7 +485,14 @@ def test_the_account_halts_cancel_entries_that_wait_on_quiet_markets() -> None:
 
 
 def test_the_kill_switch_works_twice_and_holds_until_released() -> None:
-    rows = [*flat(1, volume=LONG), *flat(3), *flat(1, volume=LONG), *flat(1, volume=SHORT), *flat(1, volume=LONG), *flat(5)]
+    rows = [
+        *flat(1, volume=LONG),
+        *flat(3),
+        *flat(1, volume=LONG),
+        *flat(1, volume=SHORT),
+        *flat(1, volume=LONG),
+        *flat(5),
+    ]
     engine, keys = crowd(series(rows), FREE, document())
     with engine:
         engine.step(2)
@@ -470,6 +518,20 @@ def test_the_kill_switch_cancels_waiting_entries() -> None:
         engine.step(3)
         assert [engine.desk.lane(key).context.book.quantity for key in keys] == [0.0, 0.0]
         assert engine.desk.services.positions.account[at.A_RESERVED] == 0.0
+
+
+def test_a_close_by_hand_does_not_judge_the_last_candle_again() -> None:
+    """After midnight the low of the day before is no loss of the new day."""
+    rows = [*flat(1, volume=LONG), *flat(8), (100, 100, 98.2, 100), *flat(3)]
+    doc = document(capital={"unit": "quote", "amount": 101.0}, risk={"max_daily_loss": 0.01})
+    engine, keys = crowd(series(rows, start_ms=START_MS + DAY - 10 * MINUTE), FREE, doc)
+    with engine:
+        engine.step(10)
+        books = [engine.desk.lane(key).context.book.row for key in keys]
+        assert [book[at.B_STATE] for book in books] == [at.ACTIVE, at.ACTIVE]
+        states = [e.payload["state"] for e in engine.events.since(0, 10_000) if e.type == "RISK_STATE"]
+        assert engine.close_position(keys[0])
+        assert [book[at.B_STATE] for book in books] == [at.ACTIVE, at.ACTIVE], states
 
 
 def test_the_kill_switch_works_before_the_first_candle() -> None:

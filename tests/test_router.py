@@ -44,7 +44,9 @@ def test_instants_merge_markets_by_time() -> None:
     second = wander(25, 2, symbol="BBB/USDT", gaps=3, start_ms=START_MS + 5 * MINUTE)
     feed = ReplayFeed([first, second])
     instants = list(iter(feed.next, None))
-    assert [i.close_ms for i in instants] == sorted({int(t) + MINUTE for each in (first, second) for t in each.open_time_ms})
+    assert [i.close_ms for i in instants] == sorted(
+        {int(t) + MINUTE for each in (first, second) for t in each.open_time_ms}
+    )
     assert len(instants) == len(feed)
     assert sum(len(i.candles) for i in instants) == feed.candles_total == 55
     for market_no, each in enumerate((first, second)):
@@ -93,13 +95,50 @@ def test_an_order_is_one_story() -> None:
     with parallel(series(rows)) as engine:
         (key,) = added(engine, "a")
         engine.step(6)
-        story = [e for e in engine.events.since(0, 1000) if e.type in ("ORDER_INTENT", "ORDER_SENT", "FILL", "POSITION_OPENED", "POSITION_CLOSED")]
-        assert [e.type for e in story] == ["ORDER_INTENT", "ORDER_SENT", "FILL", "POSITION_OPENED", "FILL", "POSITION_CLOSED"]
+        story = [
+            e
+            for e in engine.events.since(0, 1000)
+            if e.type in ("ORDER_INTENT", "ORDER_SENT", "FILL", "POSITION_OPENED", "POSITION_CLOSED")
+        ]
+        assert [e.type for e in story] == [
+            "ORDER_INTENT",
+            "ORDER_SENT",
+            "FILL",
+            "POSITION_OPENED",
+            "FILL",
+            "POSITION_CLOSED",
+        ]
         assert {e.strategy_id for e in story} == {key}
         assert story[0].correlation_id == story[1].correlation_id
         assert story[-1].payload["reason"] == "stop"
-        assert story[-1].payload["pnl"] == pytest.approx(engine.stats(key)["total_pnl"], rel=1e-12)
+        assert story[-1].payload["pnl"] == pytest.approx(engine.stats(key)["total_pnl"], rel=1e-9)
         assert engine.desk.exchange.working(key) is None
+
+
+def test_a_close_by_hand_is_one_order() -> None:
+    with parallel(series([*flat(1, volume=LONG), *flat(5)])) as engine:
+        (key,) = added(engine, "a")
+        engine.step(3)
+        mark = engine.events.seq
+        assert engine.close_position(key)
+        assert not engine.close_position(key)
+        story = [e.type for e in engine.events.since(mark, 100) if e.type.startswith(("ORDER", "FILL", "POSITION"))]
+        assert story == ["ORDER_INTENT", "ORDER_SENT", "FILL", "POSITION_CLOSED"]
+        assert engine.desk.exchange.working(key) is None
+
+
+def test_a_position_whose_levels_cannot_be_fixed_is_closed() -> None:
+    """The exit block raises at the fill price only: the strategy halts, its position goes at the next open."""
+    with parallel(series([*flat(1, volume=LONG), *flat(5)])) as engine:
+        (bad,) = added(engine, "a", doc=document("bad", exits={"stop_loss": {}, "fussy": {}}))
+        (good,) = added(engine, "b", doc=document("good"))
+        engine.step(2)
+        assert [record.state for record in engine.list()] == ["suspended", "active"]
+        assert engine.desk.lane(bad).context.book.quantity == 1.0
+        engine.step(2)
+        book = engine.desk.lane(bad).context.book
+        assert (book.quantity, book.fills()[-1].reason) == (0.0, "risk")
+        assert engine.desk.lane(good).context.book.quantity == 1.0
 
 
 def test_a_candle_that_came_before_is_dropped_and_counted() -> None:
@@ -206,7 +245,10 @@ def test_a_listener_that_fails_or_is_slow_stops_nobody() -> None:
         raise RuntimeError("listener")
 
     with parallel(wander(100, 3)) as engine:
-        with engine.events.subscribe(fails), engine.events.subscribe(lambda e: heard.append(e.seq), types=("DECISION",)):
+        with (
+            engine.events.subscribe(fails),
+            engine.events.subscribe(lambda e: heard.append(e.seq), types=("DECISION",)),
+        ):
             (key,) = added(engine, "a")
             engine.step(100)
             engine.list()

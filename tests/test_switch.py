@@ -124,6 +124,21 @@ def test_keep_manages_until_flat_then_rests() -> None:
         assert [e.payload["state"] for e in log] == ["managing", "dormant"]
 
 
+def test_a_managing_one_can_take_over_again() -> None:
+    engine, first, second = pair()
+    with engine:
+        engine.step(6)
+        engine.switch(second)
+        engine.step(1)
+        result = engine.switch(first)
+        assert (result.success, result.caught_up_candles, result.position_action) == (True, 0, "none")
+        assert states(engine) == ["active", "dormant"]
+        assert quantity(engine, first) == 1.0
+        engine.step(3)
+        assert states(engine) == ["active", "dormant"]
+        assert engine.stats(first)["total_trades"] == 1
+
+
 def test_a_managing_one_does_not_enter_again() -> None:
     rows = [*flat(1, volume=LONG), *flat(2), *flat(3, volume=LONG), (100, 100, 97, 97), *flat(4, 97.0, LONG)]
     engine, first, second = pair(series(rows))
@@ -132,7 +147,10 @@ def test_a_managing_one_does_not_enter_again() -> None:
         engine.switch(second)
         engine.step(9)
         assert engine.stats(first)["entries"] == 1
-        words = [engine.desk.lane(first).context.plan.reason(r[at.D_REASON]) for r in engine.desk.store.decisions(first).rows()]
+        words = [
+            engine.desk.lane(first).context.plan.reason(r[at.D_REASON])
+            for r in engine.desk.store.decisions(first).rows()
+        ]
         assert words.count("enter") == 1
 
 
@@ -425,7 +443,10 @@ def test_a_paused_one_takes_no_entries_until_it_is_resumed() -> None:
         engine.pause(first)
         assert states(engine) == ["suspended", "dormant"]
         engine.step(6)
-        words = [engine.desk.lane(first).context.plan.reason(r[at.D_REASON]) for r in engine.desk.store.decisions(first).rows()]
+        words = [
+            engine.desk.lane(first).context.plan.reason(r[at.D_REASON])
+            for r in engine.desk.store.decisions(first).rows()
+        ]
         assert words.count("paused") == 3
         engine.resume(first)
         engine.resume(first)

@@ -113,7 +113,9 @@ def mirror(rows: list[Any]) -> list[tuple[float, ...]]:
 def test_long_cases(name: str) -> None:
     rows, expected, ambiguous = LONG_CASES[name]
     result = trade(rows)
-    assert fills_of(result.fill_rows, result.plan) == [(r, pytest.approx(p, rel=1e-13), q) for r, p, q in [IN, *expected]]
+    assert fills_of(result.fill_rows, result.plan) == [
+        (r, pytest.approx(p, rel=1e-13), q) for r, p, q in [IN, *expected]
+    ]
     assert result.figures["ambiguous_candles"] == ambiguous
 
 
@@ -164,7 +166,11 @@ def test_an_open_position_is_marked_to_the_last_close() -> None:
 TRAIL = merged(STOP, {"trailing": {"basis": "percent", "distance": 0.01}})
 EVEN = merged(LADDER, {"breakeven": {"after_targets": 1, "offset": 0.003}})
 MOVED = {
-    "trailing follows the highest high": (TRAIL, [(100, 105, 100, 104.9), (104.5, 104.6, 103.9, 104)], ("trailing", 103.9)),
+    "trailing follows the highest high": (
+        TRAIL,
+        [(100, 105, 100, 104.9), (104.5, 104.6, 103.9, 104)],
+        ("trailing", 103.9),
+    ),
     "trailing acts from the next candle on": (TRAIL, [(100, 105, 100, 104.9), (104, 104, 103.96, 104)], None),
     "a stop beyond the close leaves at the open": (
         TRAIL,
@@ -182,7 +188,9 @@ MOVED = {
         merged(
             STOP,
             {
-                "take_profit": {"levels": [{"at": 0.01, "close": 0.5, "on_hit": ["breakeven"]}, {"at": 0.02, "close": 0.5}]},
+                "take_profit": {
+                    "levels": [{"at": 0.01, "close": 0.5, "on_hit": ["breakeven"]}, {"at": 0.02, "close": 0.5}]
+                },
                 "breakeven": {"offset": 0.0, "cover_fees": False},
             },
         ),
@@ -283,11 +291,20 @@ def test_small_positions_keep_the_ladder(lots: int, sold: dict[str, int]) -> Non
     """A level whose share is less than a lot sells nothing; the last of a whole ladder sells all that is left."""
     levels = [{"at": 0.01, "close": 0.34}, {"at": 0.02, "close": 0.33}, {"at": 0.03, "close": 0.33}]
     doc = document(
-        exits=merged(STOP, {"take_profit": {"levels": levels}}), sizing={"kind": "fixed_quantity", "quantity": float(lots)}
+        exits=merged(STOP, {"take_profit": {"levels": levels}}),
+        sizing={"kind": "fixed_quantity", "quantity": float(lots)},
     )
     candles = series([*flat(1, volume=LONG), (100, 104, 100, 104)])
     result = backtest(doc, candles, market=market(lot=1.0), cash=1e6, limits=FREE)
     assert {r: q for r, _, q in fills_of(result.fill_rows, result.plan)[1:]} == sold
+
+
+@pytest.mark.parametrize("limits", [{"min_quantity": 0.1}, {"min_notional": 10.0}])
+def test_a_target_below_the_minimum_is_no_order(limits: dict[str, float]) -> None:
+    levels = [{"at": 0.01, "close": 0.05}, {"at": 0.02, "close": 0.45}, {"at": 0.03, "close": 0.5}]
+    result = trade([(100, 104, 100, 104)], exits=merged(STOP, {"take_profit": {"levels": levels}}), **limits)
+    sold = [(r, q) for r, _, q in fills_of(result.fill_rows, result.plan)[1:]]
+    assert sold == [("target_2", 0.45), ("target_3", pytest.approx(0.55))]
 
 
 # Rounding.
@@ -328,7 +345,9 @@ def test_no_step_means_no_rounding() -> None:
 shares = st.lists(st.integers(1, 100), min_size=1, max_size=8)
 
 
-@given(weights=shares, lot=st.sampled_from(("1", "0.1", "0.001", "1e-6", "1e-8", "0.25", "5")), lots=st.integers(1, 10**7))
+@given(
+    weights=shares, lot=st.sampled_from(("1", "0.1", "0.001", "1e-6", "1e-8", "0.25", "5")), lots=st.integers(1, 10**7)
+)
 @settings(max_examples=40)
 def test_a_whole_ladder_sells_exactly_what_was_bought(weights: list[int], lot: str, lots: int) -> None:
     total = sum(weights)
@@ -355,13 +374,18 @@ def test_a_whole_ladder_sells_exactly_what_was_bought(weights: list[int], lot: s
 @st.composite
 def exit_mixes(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a random legal mixture of exits."""
-    exits: dict[str, Any] = {"stop_loss": draw(st.sampled_from([{"fraction": 0.01}, {"basis": "atr", "multiple": 1.5}]))}
+    exits: dict[str, Any] = {
+        "stop_loss": draw(st.sampled_from([{"fraction": 0.01}, {"basis": "atr", "multiple": 1.5}]))
+    }
     ladder = draw(st.booleans())
     if ladder:
         on_hit = draw(st.sampled_from([[], ["none"]]))
         exits["take_profit"] = {"levels": [{"at": 0.006, "close": 0.3, "on_hit": on_hit}, {"at": 0.012, "close": 0.3}]}
     if draw(st.booleans()):
-        exits["breakeven"] = {"at_profit": draw(st.sampled_from([0.002, 0.005])), "offset": draw(st.sampled_from([0.0, 0.001]))}
+        exits["breakeven"] = {
+            "at_profit": draw(st.sampled_from([0.002, 0.005])),
+            "offset": draw(st.sampled_from([0.0, 0.001])),
+        }
     if draw(st.booleans()):
         basis = draw(st.sampled_from(["percent", "atr", "chandelier", "bollinger"]))
         starts = [{"immediately": True}, {"profit": 0.003}, *([{"targets": 1}] if ladder else [])]
@@ -420,10 +444,10 @@ def test_books_add_up_to_the_account_after_every_fill(
     books[:, [at.B_CAPITAL, at.B_EQUITY]] = 1_000.0
     books[:, at.B_LINEAR] = float(linear)
     cash, held, marks = [1_000.0] * 4, [0.0] * 4, np.zeros((1, at.W_CANDLE))
-    for n, (k, grows, quantity, price, rate) in enumerate(throws):
-        sign = 1.0 if held[k] > 0 else -1.0 if held[k] < 0 else (1.0 if grows else -1.0)
+    for n, (k, grows, most, price, rate) in enumerate(throws):
+        sign, quantity = 1.0 if held[k] > 0 else -1.0 if held[k] < 0 else (1.0 if grows else -1.0), most
         if held[k] != 0.0 and not grows:
-            sign, quantity = -sign, min(quantity, abs(held[k]))
+            sign, quantity = -sign, min(most, abs(held[k]))
         loop.apply(books[k], new_fill(sign, quantity, price, rate * quantity * price, float(n)))
         cash[k] -= sign * quantity * price + rate * quantity * price
         held[k] += sign * quantity

@@ -1,7 +1,7 @@
 """Hand-made candles, scripted strategies and a candle loop in plain steps, shared by the tests of the core.
 
-`scripted` signals by the volume of a candle, `dice` by a hash of its time; both are registered only while the fixture
-`test_blocks` is in use, so that the laws over the registry do not see them.
+`scripted` signals by the volume of a candle, `dice` by a hash of its time, `fussy` refuses a price; they are
+registered only while the fixture `test_blocks` is in use, so that the laws over the registry do not see them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from stratnb.blocks import base
-from stratnb.blocks.base import Analyzer, Filter, Input
+from stratnb.blocks.base import Analyzer, Exit, Filter, Input
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.kernels.jit import kernel
@@ -103,7 +103,22 @@ class DiceFilter(Filter, kind="dice"):
             out[2] = 0.6 if throw > 0.7 else 0.0
 
 
+class Fussy(Exit, kind="fussy"):
+    """Raises when a position was entered above 100."""
+
+    def inputs(self) -> tuple[Input, ...]:
+        return ("position.entry_price",)
+
+    @staticmethod
+    @kernel
+    def step(i: int, state: Floats, x: Floats, out: Floats, p: Floats) -> None:
+        if x[0] > 100.0 and x[0] < 101.0:
+            raise ValueError("too dear")
+        out[1] = 0.0
+
+
 def _leave() -> None:
+    base._REGISTRY["exit"].pop("fussy", None)
     base._REGISTRY["analyzer"].pop("scripted", None)
     base._REGISTRY["analyzer"].pop("dice", None)
     base._REGISTRY["filter"].pop("dice", None)
@@ -114,6 +129,7 @@ def registered() -> Iterator[None]:
     """Register the blocks of the tests for as long as needed."""
     base._REGISTRY["analyzer"].update({"scripted": Scripted, "dice": Dice})
     base._REGISTRY["filter"]["dice"] = DiceFilter
+    base._REGISTRY["exit"]["fussy"] = Fussy
     try:
         yield
     finally:
@@ -144,7 +160,14 @@ def flat(n: int, price: float = 100.0, volume: float = IDLE) -> list[tuple[float
 
 
 def wander(
-    n: int, seed: int, *, symbol: str = SYMBOL, timeframe: str = "1m", gaps: int = 0, start_ms: int = START_MS, move: float = 0.002
+    n: int,
+    seed: int,
+    *,
+    symbol: str = SYMBOL,
+    timeframe: str = "1m",
+    gaps: int = 0,
+    start_ms: int = START_MS,
+    move: float = 0.002,
 ) -> Candles:
     """Return a random walk on a tick of 0.01 with signals of `scripted` in the volumes, and some gaps."""
     rng = np.random.default_rng(seed)

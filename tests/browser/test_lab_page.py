@@ -37,10 +37,10 @@ def _run(lab: Callable[..., Any], open_page: Callable[..., Any], folder: Path, n
 
 def _show(page: Any, source: str) -> Any:
     """Scroll to the code cell with this source and return it."""
-    at = f"""text => {{ const book = window.jupyterapp.shell.currentWidget.content;
-      book.activeCellIndex = book.widgets.findIndex(cell => cell.model.sharedModel.source.includes(text)); }}"""
+    at = """text => { const book = window.jupyterapp.shell.currentWidget.content;
+      book.activeCellIndex = book.widgets.findIndex(cell => cell.model.sharedModel.source.includes(text)); }"""
     page.evaluate(at, source)
-    cell = page.locator(".jp-CodeCell.jp-mod-active")
+    cell = page.locator(".jp-CodeCell").filter(has=page.locator(".cm-content", has_text=source))
     cell.scroll_into_view_if_needed()
     return cell
 

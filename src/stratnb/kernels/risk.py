@@ -200,7 +200,7 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
         for s in range(books.shape[0]):
             if account[A_FLATTEN] != 0.0 and books[s, B_USED] != 0.0:
                 place_exit(books[s], REASON_RISK)
-    if now_ms == (inside + 1.0) * DAY_MS:
+    if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
         new_day(account, inside + 1.0, account[A_EQUITY], ACCOUNT_DAY)
         for s in range(books.shape[0]):
             if books[s, B_USED] != 0.0 and books[s, B_DAY] < inside + 1.0:

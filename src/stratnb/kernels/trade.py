@@ -205,16 +205,25 @@ def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
 
 
 @helper
-def target_quantity(settings: Row, book: Row, k: int, left: float, price: float) -> float:
-    """Return what target k closes of what is left: all of it when the rest could not be sold alone."""
-    share = book[B_LEVELS + k * W_LEVEL + 1]
-    quantity = min(share, left)
-    rest = left - quantity
-    whole = book[B_WHOLE] != 0.0 and k == int(book[B_TARGETS]) - 1
+def too_small(settings: Row, quantity: float, price: float) -> bool:
+    """Tell whether a quantity is below what the market takes as one order."""
     edge = 1.0 - 1e-9
-    small = rest < max(settings[S_MIN_QUANTITY] * edge, settings[S_LOT] * 0.5)
-    small = small or rest * price < settings[S_MIN_NOTIONAL] * edge
-    return left if whole or small else quantity
+    least = max(settings[S_MIN_QUANTITY] * edge, settings[S_LOT] * 0.5)
+    return bool(quantity < least or quantity * price < settings[S_MIN_NOTIONAL] * edge)
+
+
+@helper
+def target_quantity(settings: Row, book: Row, k: int, left: float, price: float) -> float:
+    """Return what target k closes of what is left: all of it when the rest could not be sold alone.
+
+    A share that could not be sold alone while the rest could closes nothing.
+    """
+    quantity = min(book[B_LEVELS + k * W_LEVEL + 1], left)
+    if book[B_WHOLE] != 0.0 and k == int(book[B_TARGETS]) - 1:
+        return left
+    if too_small(settings, left - quantity, price):
+        return left
+    return 0.0 if too_small(settings, quantity, price) else quantity
 
 
 @helper
@@ -231,16 +240,16 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
     touched = side * (worst - stop) <= 0.0
     for k in range(int(book[B_TARGETS])):
         level = book[B_LEVELS + k * W_LEVEL]
-        if gap or left <= 0.0 or book[B_LEVELS + k * W_LEVEL + 2] != 0.0:
+        if gap or left <= 0.0 or k < book[B_DONE] or book[B_LEVELS + k * W_LEVEL + 2] != 0.0:
             continue
         through = side * (best - level) >= settings[S_TICK] * (1.0 - 1e-6)
         at_open = side * (first - level) > 0.0
-        if through and touched and not at_open:
+        price = first if at_open else level
+        quantity = target_quantity(settings, book, k, left, price)
+        if quantity > 0.0 and through and touched and not at_open:
             book[B_AMBIGUOUS] += 1.0
             break
-        if through or at_open:
-            price = first if at_open else level
-            quantity = target_quantity(settings, book, k, left, price)
+        if quantity > 0.0 and (through or at_open):
             fee = settings[S_MAKER] * quantity * price
             n = write_fill(fills, n, -side, quantity, price, fee, candle[C_TIME], REASON_TARGET + k + 1.0)
             left = 0.0 if quantity >= left else left - quantity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ __all__ = ["Desk"]
 
 ROUTED: tuple[State, ...] = ("active", "managing", "suspended")
 ENTRIES = {"active": at.ENTRIES_ON, "managing": at.ENTRIES_MANAGING, "suspended": at.ENTRIES_PAUSED}
+
+log = logging.getLogger(__name__)
 
 
 class Desk:
@@ -330,8 +333,12 @@ class Desk:
         key, code = lane.context.strategy_id, error.code if isinstance(error, StratnbError) else "exception"
         payload = {"code": code, "message": lane.error}
         lane.context.events.publish("STRATEGY_ERROR", source="orchestrator", payload=payload)
-        if self.services.notifier is not None:
+        if self.services.notifier is None:
+            return
+        try:
             self.services.notifier.notify("warning", f"{key} was halted: {lane.error}", key)
+        except Exception:
+            log.exception("the notifier failed")
 
     def pause(self, key: str) -> None:
         """Stop a strategy's entries; its exits go on. Pausing twice is harmless."""

@@ -159,9 +159,18 @@ class Router:
         context = lane.context
         for fill in fills:
             if self._services.positions.apply(context.book, fill):
-                orchestrator = self._cache.hit(context.strategy_id)
-                assert orchestrator is not None, "an instance with an order is pinned"
-                self._services.exits.arm(context.plan, orchestrator.memory, context.book, int(fill[at.F_TIME]))
+                self._arm(lane, int(fill[at.F_TIME]))
+
+    def _arm(self, lane: Lane, time_ms: int) -> None:
+        """Fix the levels of a new position; when a block raises there, the position is closed at the next open."""
+        context = lane.context
+        orchestrator = self._cache.hit(context.strategy_id)
+        assert orchestrator is not None, "an instance with an order is pinned"
+        try:
+            self._services.exits.arm(context.plan, orchestrator.memory, context.book, time_ms)
+        except Exception as error:
+            self._on_halt(lane, error)
+            self._services.exits.request_close(context.book, at.REASON_RISK)
 
     def _fill_order(self, lane: Lane, candle: Floats) -> None:
         """Fill the working order at the candle's open; it is then done."""
@@ -169,6 +178,7 @@ class Router:
         self._book_fills(lane, self._exchange.open_fills(book.settings, book.row, candle))
         self._exchange.cancel(book.strategy_id)
         lane.announced = False
+        self._announce(lane, "")
 
     def drop_entry(self, lane: Lane) -> bool:
         """Cancel a working entry order; return whether there was one."""
@@ -189,9 +199,11 @@ class Router:
         candle = np.array([price, price, price, price, 0.0, time_ms])
         self._announce(lane, "")
         self._fill_order(lane, candle)
+        before, self._rows[lane.market] = self._rows[lane.market].copy(), candle
         self._fresh[lane.market] = 1.0
         self._settle(time_ms)
         self._fresh[lane.market] = 0.0
+        self._rows[lane.market] = before
 
     def _step(self, lane: Lane, *, late: bool) -> None:
         """Give the candle to the strategy; what it raises halts it and nobody else."""

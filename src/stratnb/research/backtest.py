@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,10 +161,11 @@ def configure(
     strategy: Strategy, candles: Candles, *, market: Market | None = None, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """Return the plan of a strategy on these candles, and the warnings of its document."""
-    if isinstance(strategy, StrategyConfig):
+    if isinstance(strategy, StrategyConfig) and not overrides:
         known = market or market_from(candles, kind=strategy.market.kind)
         return build_plan(strategy, known, base=candles.timeframe), ()
-    loaded = build_config(strategy, overrides=overrides, symbol=candles.symbol, market=market)
+    document = strategy.to_document() if isinstance(strategy, StrategyConfig) else strategy
+    loaded = build_config(document, overrides=overrides, symbol=candles.symbol, market=market)
     known = market or market_from(candles, kind=loaded.config.market.kind)
     return build_plan(loaded.config, known, base=candles.timeframe), loaded.findings
 
@@ -188,7 +190,7 @@ def backtest(
     """
     if not len(candles):
         raise ConfigError("no_candles", f"there are no candles of {candles.symbol}", hint="load some first")
-    if not cash > 0:
+    if not 0 < cash < math.inf:
         raise ConfigError(
             "range", f"cash {cash!r} is not above 0", value=cash, hint="give the account a positive start"
         )

@@ -54,8 +54,3 @@ class PositionExiting:
                 hint="wait for its fill",
             )
         loop.close_position(book.row, float(reason))
-        book.events.publish(
-            "ORDER_INTENT",
-            source="exits",
-            payload={"reduces": True, "quantity": abs(book.quantity), "reason": book.reason(reason)},
-        )

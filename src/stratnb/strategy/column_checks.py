@@ -131,7 +131,9 @@ def _indicator_column(path: str, column: str, rest: str, role: Role, parts: Part
 
 def _no_column(path: str, column: str, parts: Parts) -> Finding:
     own = [f"ind.{name}.{output}" for name, entry in parts.indicators.items() for output in type(entry.block).outputs]
-    names = [*CANDLE_COLUMNS, *parts.indicators, *(f"ind.{name}" for name in parts.indicators), *own]
+    higher = parts.timeframes.higher() if parts.timeframes else {}
+    lent = [f"{role}.{name}" for role in higher for name in CANDLE_COLUMNS]
+    names = [*CANDLE_COLUMNS, *parts.indicators, *(f"ind.{name}" for name in parts.indicators), *own, *lent]
     close = nearest(column, names)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(names[:12])}"
     return fault(path, "unknown_column", f"column {shown(column)} is not known", column, hint)

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import ipywidgets as w
 
 from stratnb.errors import StratnbError
-from stratnb.ui.controls import grid, panel, show, stack, styled, text
+from stratnb.ui.controls import discard, grid, panel, show, stack, styled, text
 from stratnb.ui.format import escape
 from stratnb.ui.panel import Panel, root
 from stratnb.ui.panels.acting import refusal_html
@@ -96,8 +96,9 @@ class Dashboard:
         """Close every panel and the pages around them."""
         for made in self.panels.values():
             made.close()
-        for part in (self.tabs, self.foot, *self.pages.values(), self.widget):
-            part.close()
+        for part in (self.tabs, self.foot, *self.pages.values()):
+            discard(part)
+        self.widget.close()  # the scripts in it are shared
 
     def _page(self, name: str) -> w.Widget:
         frames = [self._frame(kind) for kind in PAGES[name]]

@@ -227,8 +227,9 @@ class Panel(metaclass=_OnePerBoard):
         if self._widget is not None:
             self._widget.children = self._widget.children[1:]  # the scripts are shared
             controls.discard(self._widget)
-        else:
-            controls.discard(self.frame)
+        for part in (*vars(self).values(), *vars(self.frame).values()):  # what hangs in no box at the moment, too
+            if isinstance(part, widgets.DOMWidget):
+                controls.discard(part)
 
     def __repr__(self) -> str:
         """Return the panel on one line."""
