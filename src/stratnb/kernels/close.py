@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
+from stratnb.kernels.address import caller
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
@@ -38,8 +39,10 @@ from stratnb.kernels.layout import (
     H_ANALYZERS,
     H_BASE_MS,
     H_COUNTERS,
+    H_ENTER,
     H_FILTER_LIST,
     H_FILTERS,
+    H_FIRST_STOP,
     H_NODES,
     H_SEGMENTS,
     H_TIMEFRAMES,
@@ -81,11 +84,11 @@ from stratnb.kernels.layout import (
     Z_TIE,
     Z_WARMING,
 )
-from stratnb.kernels.levels import first_stop, move_levels, show_position
+from stratnb.kernels.levels import call_first_stop, move_levels, show_position
 from stratnb.kernels.risk import check_entry, sum_account
 from stratnb.kernels.trade import place_entry, round_down
 
-__all__ = ["close_candle"]
+__all__ = ["close_candle", "enter"]
 
 WHOLE = types.int64
 
@@ -97,11 +100,11 @@ def room(params: Row, account: Row, equity: float) -> float:
     return float(min(params[S_CAP] * equity * params[S_LEVERAGE], carried))
 
 
-@helper
+@entry(types.float64(I8, F8, F8, F8X2, WHOLE, F8, F8))
 def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
     """Size, round and check an entry, place its order when nothing objects; return the reason code."""
     book, sign, price = books[slot], memory[R_DIRECTION], memory[R_CLOSE]
-    stop, _ = first_stop(code, params, memory, sign, price)
+    stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
     memory[R_STOP_PRICE] = stop
     memory[R_PRICE] = price
     memory[R_EQUITY] = book[B_EQUITY]
@@ -121,6 +124,9 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
         place_entry(book, sign, quantity, cost)
     return reason
+
+
+call_enter = caller(enter)
 
 
 @helper
@@ -187,7 +193,7 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
     if reason == Z_ENTER and not catchup:
         reason = may_enter(book)
         if reason == Z_ENTER:
-            reason = enter(code, params, memory, books, slot, account, decision)
+            reason = call_enter(code[H_ENTER], code, params, memory, books, slot, account, decision)
             book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
             book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
     decision[D_TIME] = memory[R_TIME]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import types
 
-from stratnb.kernels.address import call_step
-from stratnb.kernels.jit import Ints, Row, helper
+from stratnb.kernels.address import call_step, caller
+from stratnb.kernels.jit import F8, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     C_CLOSE,
     C_HIGH,
@@ -37,6 +38,7 @@ from stratnb.kernels.layout import (
     H_NODES,
     H_ROLE_COLUMNS,
     H_SEGMENTS,
+    H_STEP,
     H_TIMEFRAMES,
     H_X,
     N_ADDRESS,
@@ -59,7 +61,7 @@ from stratnb.kernels.layout import (
     WEEK_MINUTES,
 )
 
-__all__ = ["close_group", "group_is_late", "grow_group", "load_candle", "step_node", "step_segment"]
+__all__ = ["close_group", "group_is_late", "grow_group", "load_candle", "step_nodes", "step_one", "step_segment"]
 
 
 @helper
@@ -97,11 +99,27 @@ def step_node(code: Ints, params: Row, memory: Row, k: int) -> bool:
     return ready
 
 
+@entry(types.void(I8, F8, F8, types.int64, types.int64))
+def step_nodes(code: Ints, params: Row, memory: Row, first: int, last: int) -> None:
+    """Step the nodes first..last in order."""
+    for k in range(first, last):
+        step_node(code, params, memory, k)
+
+
+call_nodes = caller(step_nodes)
+
+
 @helper
 def step_segment(code: Ints, params: Row, memory: Row, segment: int) -> None:
     """Step all nodes of a segment in order."""
-    for k in range(code[H_SEGMENTS + 2 * segment], code[H_SEGMENTS + 2 * segment + 1]):
-        step_node(code, params, memory, k)
+    first, last = code[H_SEGMENTS + 2 * segment], code[H_SEGMENTS + 2 * segment + 1]
+    call_nodes(code[H_STEP], code, params, memory, first, last)
+
+
+@helper
+def step_one(code: Ints, params: Row, memory: Row, k: int) -> None:
+    """Step node k."""
+    call_nodes(code[H_STEP], code, params, memory, k, k + 1)
 
 
 @helper

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numba import types
 
-from stratnb.kernels.drive import step_node
-from stratnb.kernels.jit import Ints, Row, helper
+from stratnb.kernels.address import caller
+from stratnb.kernels.drive import step_one
+from stratnb.kernels.jit import F8, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     B_AVERAGE,
     B_DONE,
@@ -24,6 +27,7 @@ from stratnb.kernels.layout import (
     B_TROUGH,
     B_WHOLE,
     H_COUNTERS,
+    H_FIRST_STOP,
     H_NODES,
     H_SEGMENTS,
     N_OUT,
@@ -52,10 +56,12 @@ from stratnb.kernels.layout import (
 )
 from stratnb.kernels.trade import place_exit, round_down, round_nearest
 
-__all__ = ["arm", "first_stop", "move_levels"]
+__all__ = ["arm", "call_first_stop", "first_stop", "move_levels"]
+
+PAIR: Any = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 
 
-@helper
+@entry(PAIR(I8, F8, F8, types.float64, types.float64))
 def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) -> tuple[float, float]:
     """Step the exit blocks for a position entered at `price`; return the tightest stop (NaN: none) and its reason."""
     memory[R_SIDE] = side
@@ -76,7 +82,7 @@ def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) 
         memory[code[H_COUNTERS] + k] = 0.0
         for j in range(code[node + N_STATE], code[node + N_STATE] + code[node + N_STATES]):
             memory[j] = 0.0
-        step_node(code, params, memory, k)
+        step_one(code, params, memory, k)
         wish = memory[code[node + N_OUT]]
         if math.isfinite(wish):
             wish = round_nearest(wish, tick)
@@ -90,6 +96,9 @@ def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) 
     return stop, reason
 
 
+call_first_stop = caller(first_stop)
+
+
 @helper
 def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
     """Fix stop and targets of a position at its average entry price.
@@ -97,7 +106,7 @@ def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
     A target whose share is less than a lot sells nothing and counts as done; the last of a whole ladder stays.
     """
     price, side = book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
-    stop, reason = first_stop(code, params, memory, side, price)
+    stop, reason = call_first_stop(code[H_FIRST_STOP], code, params, memory, side, price)
     book[B_STOP] = stop
     book[B_FIRST_STOP] = stop
     book[B_STOP_REASON] = reason
@@ -149,7 +158,7 @@ def move_levels(code: Ints, params: Row, memory: Row, book: Row) -> None:
     side, close, tick = memory[R_SIDE], memory[R_CLOSE], params[S_TICK]
     start, leave = code[H_SEGMENTS + 2 * SEG_EXITS], -1.0
     for k in range(start, code[H_SEGMENTS + 2 * SEG_EXITS + 1]):
-        step_node(code, params, memory, k)
+        step_one(code, params, memory, k)
         out = code[code[H_NODES] + k * W_NODE + N_OUT]
         wish, reason = memory[out], float(REASON_EXIT + k - start)
         if memory[out + 1] == 1.0 and leave < 0.0:

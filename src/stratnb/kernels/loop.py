@@ -10,7 +10,8 @@ import numpy.typing as npt
 from numba import types
 
 from stratnb.kernels.address import caller
-from stratnb.kernels.close import close_candle, copy_candle
+from stratnb.kernels.close import close_candle, copy_candle, enter
+from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     B_EQUITY,
@@ -23,7 +24,7 @@ from stratnb.kernels.layout import (
     ORDER_NONE,
     W_CANDLE,
 )
-from stratnb.kernels.levels import arm
+from stratnb.kernels.levels import arm, first_stop
 from stratnb.kernels.risk import settle, sum_account
 from stratnb.kernels.trade import apply_fill, fill_open, fill_touch, place_exit
 
@@ -211,4 +212,4 @@ def scan(
     return d
 
 
-EVERY = (*PARTS, run, scan, update_account, close_position)
+EVERY = (step_nodes, first_stop, enter, *PARTS, run, scan, update_account, close_position)

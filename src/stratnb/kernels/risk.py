@@ -13,7 +13,6 @@ import numpy as np
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_DAY,
-    A_DAY_START,
     A_DRAWDOWN,
     A_EQUITY,
     A_EQUITY_LOW,
@@ -35,13 +34,11 @@ from stratnb.kernels.layout import (
     A_START,
     A_STATE,
     A_STATE_REASON,
-    A_UNTIL,
     ACTIVE,
     B_AVERAGE,
     B_CAPITAL,
     B_COSTS,
     B_DAY,
-    B_DAY_START,
     B_DRAWDOWN,
     B_EQUITY,
     B_EQUITY_LOW,
@@ -62,7 +59,6 @@ from stratnb.kernels.layout import (
     B_STATE,
     B_STATE_REASON,
     B_TROUGH,
-    B_UNTIL,
     B_USED,
     C_CLOSE,
     C_HIGH,
@@ -76,6 +72,11 @@ from stratnb.kernels.layout import (
     DAY_MS,
     HALTED,
     ORDER_ENTRY,
+    P_DAY,
+    P_DAY_START,
+    P_REASON,
+    P_STATE,
+    P_UNTIL,
     REASON_RISK,
     REDUCING,
     S_LEVERAGE,
@@ -149,30 +150,24 @@ def sum_account(books: Row, account: Row) -> None:
 
 
 @helper
-def new_day(row: Row, day: float, equity: float, at: tuple[int, int, int, int, int]) -> None:
-    """Start a day: remember its equity and release a state that lasted until now."""
-    day_at, start_at, state_at, reason_at, until_at = at
-    row[day_at] = day
-    row[start_at] = equity
-    if row[state_at] != ACTIVE and row[until_at] <= day * DAY_MS:
-        row[state_at] = ACTIVE
-        row[reason_at] = 0.0
+def new_day(row: Row, start: int, day: float, equity: float) -> None:
+    """Start a day in the risk cells from `start` on: note its equity, release a state that lasted until now."""
+    row[start + P_DAY] = day
+    row[start + P_DAY_START] = equity
+    if row[start + P_STATE] != ACTIVE and row[start + P_UNTIL] <= day * DAY_MS:
+        row[start + P_STATE] = ACTIVE
+        row[start + P_REASON] = 0.0
 
 
 @helper
-def trip(row: Row, limit: float, low: float, state: float, at: tuple[int, int, int, int, int]) -> bool:
-    """Apply the daily-loss rule to one row; return whether it fires now."""
-    day_at, start_at, state_at, reason_at, until_at = at
-    fires = low <= (1.0 - limit) * row[start_at] and row[state_at] == ACTIVE  # a NaN limit is off
+def trip(row: Row, start: int, limit: float, low: float, state: float) -> bool:
+    """Apply the daily-loss rule to the risk cells from `start` on; return whether it fires now (a NaN limit is off)."""
+    fires = low <= (1.0 - limit) * row[start + P_DAY_START] and row[start + P_STATE] == ACTIVE
     if fires:
-        row[state_at] = state
-        row[reason_at] = Z_DAILY_LOSS
-        row[until_at] = (row[day_at] + 1.0) * DAY_MS
+        row[start + P_STATE] = state
+        row[start + P_REASON] = Z_DAILY_LOSS
+        row[start + P_UNTIL] = (row[start + P_DAY] + 1.0) * DAY_MS
     return bool(fires)
-
-
-BOOK_DAY = (B_DAY, B_DAY_START, B_STATE, B_STATE_REASON, B_UNTIL)
-ACCOUNT_DAY = (A_DAY, A_DAY_START, A_STATE, A_STATE_REASON, A_UNTIL)
 
 
 @helper
@@ -188,23 +183,23 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
         book = books[s]
         if book[B_USED] != 0.0 and fresh[int(book[B_MARKET])] != 0.0:
             if inside > book[B_DAY]:
-                new_day(book, inside, book[B_EQUITY], BOOK_DAY)
+                new_day(book, B_STATE, inside, book[B_EQUITY])
             mark(book, candles[int(book[B_MARKET])])
-            if trip(book, book[B_MAX_DAILY_LOSS], book[B_EQUITY_LOW], REDUCING, BOOK_DAY):
+            if trip(book, B_STATE, book[B_MAX_DAILY_LOSS], book[B_EQUITY_LOW], REDUCING):
                 fired |= 1
     if inside > account[A_DAY]:
-        new_day(account, inside, account[A_EQUITY], ACCOUNT_DAY)
+        new_day(account, A_STATE, inside, account[A_EQUITY])
     sum_account(books, account)
-    if trip(account, account[A_MAX_DAILY_LOSS], account[A_EQUITY_LOW], HALTED, ACCOUNT_DAY):
+    if trip(account, A_STATE, account[A_MAX_DAILY_LOSS], account[A_EQUITY_LOW], HALTED):
         fired |= 2
         for s in range(books.shape[0]):
             if account[A_FLATTEN] != 0.0 and books[s, B_USED] != 0.0:
                 place_exit(books[s], REASON_RISK)
     if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
-        new_day(account, inside + 1.0, account[A_EQUITY], ACCOUNT_DAY)
+        new_day(account, A_STATE, inside + 1.0, account[A_EQUITY])
         for s in range(books.shape[0]):
             if books[s, B_USED] != 0.0 and books[s, B_DAY] < inside + 1.0:
-                new_day(books[s], inside + 1.0, books[s, B_EQUITY], BOOK_DAY)
+                new_day(books[s], B_STATE, inside + 1.0, books[s, B_EQUITY])
     return fired
 
 

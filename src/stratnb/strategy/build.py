@@ -13,6 +13,8 @@ from stratnb.blocks.exits import Breakeven, TakeProfit, Trailing, TrailingStart
 from stratnb.blocks.rules import LocalMinute, SignalRule, TrendSource
 from stratnb.errors import ConfigError, nearest
 from stratnb.kernels import loop
+from stratnb.kernels.close import enter
+from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import prepare
 from stratnb.kernels.layout import (
     FILL_NAN,
@@ -21,14 +23,17 @@ from stratnb.kernels.layout import (
     H_ANALYZERS,
     H_BASE_MS,
     H_COUNTERS,
+    H_ENTER,
     H_FILTER_LIST,
     H_FILTERS,
+    H_FIRST_STOP,
     H_GROUPS,
     H_LISTS,
     H_NODES,
     H_ROLE_COLUMNS,
     H_ROW,
     H_SEGMENTS,
+    H_STEP,
     H_TIMEFRAMES,
     H_X,
     HEAD_COLUMNS,
@@ -40,6 +45,7 @@ from stratnb.kernels.layout import (
     W_HEADER,
     W_NODE,
 )
+from stratnb.kernels.levels import first_stop
 from stratnb.model import TIMEFRAMES, Market, timeframe_ms
 from stratnb.strategy.config import AnalyzerEntry, StrategyConfig
 from stratnb.strategy.plan import Floats, Ints, Node, Plan, code_hash
@@ -292,6 +298,7 @@ def _tables(
         at += len(builder.segments[segment])
     header[[H_NODES, H_LISTS, H_ROW, H_COUNTERS, H_X]] = W_HEADER, lists_at, builder.width, counters, scratch
     header[[H_GROUPS, H_BASE_MS]] = groups, base_ms
+    header[[H_STEP, H_FIRST_STOP, H_ENTER]] = [part.address() for part in (step_nodes, first_stop, enter)]
     for k, role in enumerate(ROLES):
         header[H_TIMEFRAMES + k] = lengths.get(role, 0)
         header[H_ROLE_COLUMNS + k] = builder.columns[f"{role}.open"] if role in lengths and role != "primary" else 0

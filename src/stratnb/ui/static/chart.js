@@ -3,7 +3,9 @@ class Live {
   constructor(model, canvas) {
     Object.assign(this, { model, canvas, seq: null, asked: false, free: false, applying: false, timer: 0, range: canvas.by('xr') });
     this.moved = guarded(model, 'chart range', () => this.onRange());
+    this.flush = () => { if (this.timer) this.tellRange(); };
     if (this.range) this.range.change.connect(this.moved);
+    document.addEventListener('pointerdown', this.flush, true);  // Python hears of a pan before it hears of the next click
     this.ask();
   }
 
@@ -42,7 +44,18 @@ class Live {
     if (this.applying) return;
     this.free = true;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => tell(this.model, { range: [this.range.start, this.range.end] }), 120);
+    this.timer = setTimeout(() => this.tellRange(), 120);
+  }
+
+  tellRange() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    tell(this.model, { range: [this.range.start, this.range.end] });
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    document.removeEventListener('pointerdown', this.flush, true);
   }
 
   save(message) {
@@ -69,6 +82,7 @@ class Drawing {
     model.on('msg:custom', receive);
     ends.push(() => model.off('msg:custom', receive));
     this.live = new Live(model, canvas);
+    ends.push(() => this.live.stop());
     this.entry = { model, doc: canvas.doc, by: name => canvas.by(name), root: canvas.root, live: this.live, cross };
     (window.__sn_charts ||= []).push(this.entry);
     return this;
