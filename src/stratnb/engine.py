@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import weakref
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ WAIT_S = 30.0
 HISTORY = 1_500
 
 _ENGINES: dict[str, Engine] = {}
+_ENGINES_LOCK = threading.RLock()
 
 
 class Engine:
@@ -74,6 +76,7 @@ class Engine:
         self.board = EngineBoard(self)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._delivery: asyncio.AbstractEventLoop | None = None
         self._viewer: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -150,8 +153,13 @@ class Engine:
             raise ConfigError("unknown_operation", f"operation {op!r} is not known", value=op, hint=hint)
         if self._closed:
             raise Refused("engine_closed", f"engine {self.name!r} is closed", hint="make a new one")
+        operation = getattr(self._operations, op)
+        try:
+            inspect.signature(operation).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ConfigError("arguments", f"{op}: {error}", hint=f"see help(Engine.{op})") from error
         loop = self._run()
-        work: Coroutine[Any, Any, Any] = getattr(self._operations, op)(*args, **kwargs)
+        work: Coroutine[Any, Any, Any] = operation(*args, **kwargs)
         return start_job(op, self._operate(work), loop)
 
     async def _operate(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -271,8 +279,10 @@ class Engine:
             del _ENGINES[self.name]
         if self._loop is not None and self._thread is not None:
             start_job("close", self._shut(), self._loop).result(WAIT_S)
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            _end(self._loop)
             self._thread.join(WAIT_S)
+        if self._delivery is not None:
+            _end(self._delivery)
         self._view = self._picture()
 
     async def _shut(self) -> None:
@@ -284,19 +294,17 @@ class Engine:
         """Return the loop, starting its thread on first use."""
         with self._lock:
             if self._loop is None:
-                loop, ready = asyncio.new_event_loop(), threading.Event()
-                self._thread = threading.Thread(
-                    target=_serve, args=(loop, ready), name=f"stratnb-{self.name}", daemon=True
-                )
-                self._thread.start()
-                ready.wait()
+                self._delivery, _ = _started(f"stratnb-{self.name}-events")
+                loop, self._thread = _started(f"stratnb-{self.name}")
                 self._loop = loop
                 weakref.finalize(self, _end, loop)
+                weakref.finalize(self, _end, self._delivery)
                 start_job("open", self._open(), loop).result(WAIT_S)
             return self._loop
 
     async def _open(self) -> None:
-        self._operations.open()
+        assert self._delivery is not None, "it was started before the loop"
+        self._operations.open(self._delivery)
         self._viewer = asyncio.get_running_loop().create_task(_renew(weakref.ref(self)))
 
     def _picture(self) -> EngineView:
@@ -333,10 +341,11 @@ def get_engine(name: str = "main", **options: Any) -> Engine:
 
     The options are those of `Engine` and count on the first call only.
     """
-    engine = _ENGINES.get(name)
-    if engine is None or engine.closed:
-        engine = _ENGINES[name] = Engine(name, **options)
-    return engine
+    with _ENGINES_LOCK:
+        engine = _ENGINES.get(name)
+        if engine is None or engine.closed:
+            engine = _ENGINES[name] = Engine(name, **options)
+        return engine
 
 
 def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "dashboard") -> EngineBoard:
@@ -354,6 +363,15 @@ def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "
     return engine.board
 
 
+def _started(name: str) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+    """Return a loop that runs in a thread of its own."""
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+    thread = threading.Thread(target=_serve, args=(loop, ready), name=name, daemon=True)
+    thread.start()
+    ready.wait()
+    return loop, thread
+
+
 def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
     """Run an engine's loop until it is stopped."""
     asyncio.set_event_loop(loop)
@@ -361,6 +379,10 @@ def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
     try:
         loop.run_forever()
     finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.close()
 
 

@@ -176,7 +176,7 @@ class Subscription:
             result = handler(event)
             if result is not None and inspect.isawaitable(result):
                 await result
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise

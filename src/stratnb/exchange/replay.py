@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,11 +64,11 @@ class ReplayFeed:
     @speed.setter
     def speed(self, value: float) -> None:
         """Set the speed; only numbers above 0 are speeds."""
-        if not isinstance(value, (int, float)) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
             raise ConfigError(
                 "speed", f"speed {value!r} is not above 0", value=value, hint="1 is real time, inf is max"
             )
-        self._speed = float(value)
+        self._speed: float = float(value)
 
     @property
     def candles_total(self) -> int:

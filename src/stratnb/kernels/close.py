@@ -11,6 +11,7 @@ from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_c
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     A_FREE,
+    B_CAPITAL,
     B_DENIALS,
     B_ENTRIES,
     B_EQUITY,
@@ -35,6 +36,7 @@ from stratnb.kernels.layout import (
     ENTRIES_OFF,
     ENTRIES_PAUSED,
     FLAG_CATCHUP,
+    FLAG_GAP,
     H_ANALYZER_LIST,
     H_ANALYZERS,
     H_BASE_MS,
@@ -56,10 +58,12 @@ from stratnb.kernels.layout import (
     R_EQUITY,
     R_FEES,
     R_FREE,
+    R_GAP,
     R_PRICE,
     R_STOP_PRICE,
     R_TIME,
     S_CAP,
+    S_COMPOUND,
     S_LEVERAGE,
     S_LOT,
     S_MIN_CANDLES,
@@ -107,12 +111,13 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
     memory[R_STOP_PRICE] = stop
     memory[R_PRICE] = price
-    memory[R_EQUITY] = book[B_EQUITY]
+    equity = book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL]
+    memory[R_EQUITY] = equity
     memory[R_FREE] = account[A_FREE]
     memory[R_COST] = 2.0 * (params[S_TAKER] + params[S_SLIPPAGE])
     step_segment(code, params, memory, SEG_SIZING)
     wanted = memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]]
-    notional = min(wanted, room(params, account, book[B_EQUITY])) if wanted > 0.0 else 0.0
+    notional = min(wanted, room(params, account, equity)) if wanted > 0.0 else 0.0
     quantity = round_down(notional / price, params[S_LOT]) if notional > 0.0 else 0.0
     decision[D_STOP] = stop
     decision[D_NOTIONAL] = notional
@@ -203,7 +208,7 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
     decision[D_CLOSE] = memory[R_CLOSE]
     decision[D_EQUITY] = book[B_EQUITY]
     decision[D_POSITION] = book[B_QUANTITY]
-    decision[D_FLAGS] = FLAG_CATCHUP if catchup else 0.0
+    decision[D_FLAGS] = (FLAG_CATCHUP if catchup else 0.0) + FLAG_GAP * memory[R_GAP]
     write_blocks(code, memory, decision)
 
 

@@ -53,6 +53,7 @@ from stratnb.kernels.layout import (
     N_STATE,
     N_STATES,
     PRIMARY,
+    R_GAP,
     R_MINUTE,
     R_TIME,
     W_CANDLE,
@@ -125,11 +126,13 @@ def step_one(code: Ints, params: Row, memory: Row, k: int) -> None:
 @helper
 def load_candle(code: Ints, memory: Row, role: int, candle: Row) -> None:
     """Write a closed candle of a role into its columns of the row."""
-    start = code[H_ROLE_COLUMNS + role]
+    start, length = code[H_ROLE_COLUMNS + role], code[H_TIMEFRAMES + role]
+    if role == PRIMARY:
+        memory[R_GAP] = 1.0 if candle[C_TIME] > memory[R_TIME] + length else 0.0
     for j in range(W_CANDLE):
         memory[start + j] = candle[j]
     if role == PRIMARY:
-        close_ms = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
+        close_ms = memory[R_TIME] + length
         memory[R_MINUTE] = (math.floor(close_ms / 60_000.0) - 4 * 1440.0) % WEEK_MINUTES
 
 

@@ -16,8 +16,8 @@ W_CANDLE = 6
 (R_DIRECTION, R_CONFIDENCE, R_SCORE, R_LONG, R_SHORT, R_PRICE, R_STOP_PRICE) = range(7, 14)
 (R_EQUITY, R_FREE, R_COST, R_FEES) = range(14, 18)
 (R_SIDE, R_QUANTITY, R_ENTRY, R_FIRST_STOP, R_STOP, R_PEAK, R_TROUGH, R_DONE) = range(18, 26)
-(R_RETURN, R_HELD, R_MINUTES, R_FRESH) = range(26, 30)
-W_HEAD = 30
+(R_RETURN, R_HELD, R_MINUTES, R_FRESH, R_GAP) = range(26, 31)
+W_HEAD = 31
 HEAD_COLUMNS = (
     *("open", "high", "low", "close", "volume", "open_time_ms", "minute_of_week"),
     *(
@@ -32,7 +32,7 @@ HEAD_COLUMNS = (
     *("account.equity", "account.free", "cost.round_trip", "cost.fees"),
     *("position.side", "position.quantity", "position.entry_price", "position.initial_stop", "position.stop"),
     *("position.peak", "position.trough", "position.targets_done", "position.return", "position.candles"),
-    *("position.minutes", "position.fresh"),
+    *("position.minutes", "position.fresh", "gap"),
 )
 
 # The integer header of a plan: segments of nodes first, as (start, end) pairs.
@@ -54,8 +54,8 @@ FILL_NAN, FILL_ZERO = 0, 1
 # Settings of a plan, at the start of its parameters; weights of the analyzers and the blocks' own follow.
 (S_MODE, S_MIN_CONFIDENCE, S_SIGNAL_MIN, S_MAX_CONFLICT, S_MIN_SCORE, S_OPPOSITION, S_MIN_AGREEING) = range(7)
 (S_CONFLICT_FACTOR, S_MIN_CANDLES, S_LONG, S_SHORT, S_CAP, S_LEVERAGE, S_TAKER, S_MAKER, S_SLIPPAGE) = range(7, 16)
-(S_TICK, S_LOT, S_MIN_QUANTITY, S_MIN_NOTIONAL, S_LINEAR, S_MAX_EXPOSURE, S_WEIGHTS) = range(16, 23)
-W_SETTINGS = 23
+(S_TICK, S_LOT, S_MIN_QUANTITY, S_MIN_NOTIONAL, S_LINEAR, S_MAX_EXPOSURE, S_WEIGHTS, S_COMPOUND) = range(16, 24)
+W_SETTINGS = 24
 MODE_VOTE, MODE_WEIGHTED, MODE_COVERAGE = 0, 1, 2
 
 # A higher timeframe while it is being built, in the plan's memory.

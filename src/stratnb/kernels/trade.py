@@ -185,6 +185,10 @@ def apply_fill(book: Row, fill: Row) -> None:
     fill[F_AVERAGE] = average
     if held != 0.0 and book[B_QUANTITY] == 0.0:
         close_trade(book)
+        rest = abs(signed) - abs(held)
+        if rest > 0.0:  # the fill crossed zero: the rest opens the next trade
+            open_trade(book, fill, rest if signed > 0.0 else -rest)
+            fill[F_AFTER] = book[B_QUANTITY]
 
 
 @helper

@@ -24,6 +24,7 @@ VALUES = (*PRICES, "volume")
 WHOLE: dict[str, np.dtype[Any]] = {"open_time_ms": np.dtype(np.int64), "flags": np.dtype(np.uint8)}
 NOISE = 1e-9
 FINEST = 12
+LINEAR_LEVERAGE = 125.0
 DIGITS = 8
 
 Floats = npt.NDArray[np.float64]
@@ -258,6 +259,8 @@ def market_from(candles: Candles, **known: Any) -> Market:
     middle = float(np.median(prices)) if prices.size else 1.0
     guesses: dict[str, Any] = {"tick": _tick(prices, middle), "lot": _lot(candles.volume, middle)}
     guesses = {name: value for name, value in guesses.items() if name not in known}
+    if known.get("kind") == "linear" and "max_leverage" not in known:
+        guesses["max_leverage"] = LINEAR_LEVERAGE
     market = Market(symbol=candles.symbol, inferred=tuple(sorted(guesses)), **guesses)
     try:
         return replace(market, **known)

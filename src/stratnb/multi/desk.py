@@ -33,11 +33,12 @@ from stratnb.services.risk import RiskManager
 from stratnb.services.shared import SharedServices
 from stratnb.strategy.build import build_plan
 from stratnb.strategy.config import StrategyConfig
-from stratnb.strategy.documents import LoadedStrategy, build_config
+from stratnb.strategy.documents import LoadedStrategy, build_config, load_base
 
 __all__ = ["Desk"]
 
 ROUTED: tuple[State, ...] = ("active", "managing", "suspended")
+CATCHUP_INLINE = 20_000
 ENTRIES = {"active": at.ENTRIES_ON, "managing": at.ENTRIES_MANAGING, "suspended": at.ENTRIES_PAUSED}
 
 log = logging.getLogger(__name__)
@@ -63,18 +64,7 @@ class Desk:
         self.bus = EventBus(lambda: self.now_ms() * 1_000_000, capacity=settings.event_buffer)
         self.store = store or MemoryStore(decisions_kept=settings.decisions_kept)
         self.exchange = PaperExchange(markets.values())
-        positions = PositionManager(
-            settings.cash, slots=settings.max_strategies, limits=settings.limits, curve_points=settings.curve_points
-        )
-        history = CandleProvider(feed.timeframe)
-        self.services = SharedServices(
-            candles=history,
-            timeframes=TimeframeProvider(history),
-            positions=positions,
-            risk=RiskManager(positions, self.bus),
-            exits=PositionExiting(),
-            notifier=notifier,
-        )
+        self.services = _services(settings, feed.timeframe, self.bus, notifier)
         self.registry = Registry(
             self.store,
             lambda: self.now_ms() * 1_000_000,
@@ -98,6 +88,7 @@ class Desk:
         self.snapshots_taken = 0
         self._lanes: dict[str, Lane] = {}
         self._trims: set[asyncio.Task[None]] = set()
+        self._leaving: set[str] = set()
         self._caught_up: dict[str, int] = {}
 
     def now_ms(self) -> int:
@@ -125,11 +116,11 @@ class Desk:
 
         Without a symbol the document's own is used, else the only market of the feed.
         """
-        folder = self.settings.workspace
-        loaded = build_config(document, overrides=overrides, symbol=symbol or self._only_symbol(), folder=folder)
+        symbol = symbol or self._only_symbol()
+        loaded = self._load(document, symbol, overrides)
         market = self._market(loaded.config)
         if not market.inferred:
-            loaded = build_config(document, overrides=overrides, symbol=market.symbol, market=market, folder=folder)
+            loaded = self._load(document, market.symbol, overrides, market)
         config = loaded.config
         key = strategy_id(config.name, market.symbol, label)
         record = StrategyRecord(
@@ -154,6 +145,19 @@ class Desk:
         payload = {"name": config.name, "version": config.version, "warnings": [str(f) for f in loaded.findings]}
         self.bus.publish("STRATEGY_LOADED", strategy_id=key, symbol=market.symbol, source="desk", payload=payload)
         return key
+
+    def _load(
+        self,
+        document: str | Path | Mapping[str, Any],
+        symbol: str | None,
+        overrides: Mapping[str, Any] | None,
+        market: Market | None = None,
+    ) -> LoadedStrategy:
+        """Load a document, by name from the workspace's `strategies` first, over the workspace's `base.json`."""
+        space = self.settings.workspace
+        folder = None if space is None else space / "strategies"
+        base = None if space is None else load_base(space / "base.json")
+        return build_config(document, base=base, overrides=overrides, symbol=symbol, market=market, folder=folder)
 
     def _market(self, config: StrategyConfig) -> Market:
         """Return the market that a configuration names."""
@@ -180,7 +184,7 @@ class Desk:
             state=lambda: self.registry.get(key).state,
             now_ms=self.now_ms,
         )
-        self._lanes[key] = Lane(context, number)
+        self._lanes[key] = Lane(context, number, self.registry.get(key).code)
         rows = self.services.candles.rows(market.symbol)
         if len(rows):
             context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]
@@ -188,6 +192,7 @@ class Desk:
     async def remove(self, key: str, *, policy: Policy = "refuse") -> None:
         """Unload a strategy; with an open position policy "refuse" refuses and "close" closes it at market first."""
         record, lane = self.registry.get(key), self.lane(key)
+        self.check_stays(key)
         if policy not in ("refuse", "close"):
             raise ConfigError("enum", f"policy {policy!r} cannot remove", value=policy, hint="use 'refuse' or 'close'")
         if record.state == "preparing":
@@ -196,12 +201,16 @@ class Desk:
             raise Refused(
                 "position_open", f"{key} holds a position", value=lane.context.book.quantity, hint="use policy='close'"
             )
-        self.router.drop_entry(lane)
-        self.close_now(lane, at.REASON_MANUAL)
-        if record.state in ROUTED:
-            self.set_state(key, "dormant")
-        await self.cache.remove(key)
-        self.registry.unregister(key)
+        self._leaving.add(key)
+        try:
+            self.router.drop_entry(lane)
+            self.close_now(lane, at.REASON_MANUAL)
+            if record.state in ROUTED:
+                self.set_state(key, "dormant")
+            await self.cache.remove(key)
+            self.registry.unregister(key)
+        finally:
+            self._leaving.discard(key)
         lane.context.close()
         self.services.positions.close(key)
         self.services.risk.forget(key)
@@ -211,9 +220,15 @@ class Desk:
         self.bus.publish("STRATEGY_REMOVED", strategy_id=key, symbol=record.symbol, source="desk")
         self.bus.forget(key)
 
+    def check_stays(self, key: str) -> None:
+        """Raise while a strategy is being removed."""
+        if key in self._leaving:
+            raise Refused("switch_in_progress", f"{key} is being removed", value=key, hint="add it again afterwards")
+
     async def orchestrator(self, key: str) -> TradingOrchestrator:
         """Return the resident orchestrator, creating it if needed."""
         self.registry.get(key)
+        self.check_stays(key)
         self._caught_up[key] = 0
         return await self.cache.get_or_create(key)
 
@@ -254,7 +269,10 @@ class Desk:
                 payload = {"watermark_ms": snapshot.watermark_ms, "candles": snapshot.candles}
                 lane.context.events.publish("STRATEGY_STATE_RESTORED", source="desk", payload=payload)
                 break
-        self._caught_up[key] = self.catch_up(made)
+        missing = len(self.services.candles.rows(lane.context.symbol)) - made.candles
+        # A long history is stepped beside the loop; what arrives meanwhile is caught up by the caller.
+        work = asyncio.to_thread(self.catch_up, made) if missing > CATCHUP_INLINE else None
+        self._caught_up[key] = self.catch_up(made) if work is None else await work
         return made
 
     def _keep(self, snapshot: Snapshot) -> None:
@@ -294,8 +312,12 @@ class Desk:
     def _allow(self, key: str, state: State) -> None:
         lane = self._lanes[key]
         lane.context.book.row[at.B_ENTRIES] = ENTRIES.get(state, at.ENTRIES_OFF)
+        if state != "suspended":
+            lane.paused = False
         if state == "active":
-            lane.steps, lane.paused, lane.managed, lane.error = True, False, False, ""
+            lane.steps, lane.managed, lane.error = True, False, ""
+        elif state == "dormant":
+            lane.steps, lane.error = True, ""
 
     def _route(self) -> None:
         states = {record.strategy_id: record.state for record in self.registry.list()}
@@ -388,3 +410,19 @@ class Desk:
         for lane in self.lanes():
             lane.context.close()
         self.bus.close()
+
+
+def _services(settings: EngineSettings, timeframe: str, bus: EventBus, notifier: Notifier | None) -> SharedServices:
+    """Make the six services that all strategies share."""
+    positions = PositionManager(
+        settings.cash, slots=settings.max_strategies, limits=settings.limits, curve_points=settings.curve_points
+    )
+    history = CandleProvider(timeframe)
+    return SharedServices(
+        candles=history,
+        timeframes=TimeframeProvider(history),
+        positions=positions,
+        risk=RiskManager(positions, bus),
+        exits=PositionExiting(),
+        notifier=notifier,
+    )

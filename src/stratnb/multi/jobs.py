@@ -7,7 +7,7 @@ import concurrent.futures
 from collections.abc import Coroutine, Generator
 from typing import Any
 
-from stratnb.errors import RetryLater, StratnbError
+from stratnb.errors import Refused, RetryLater
 
 __all__ = ["Job", "start_job"]
 
@@ -34,7 +34,7 @@ class Job:
         if not self.done:
             return None
         if self._future.cancelled():
-            return StratnbError("canceled", f"{self.op} was canceled")
+            return Refused("canceled", f"{self.op} was canceled, or its engine was closed")
         return self._future.exception()
 
     def result(self, timeout_s: float | None = 30.0) -> Any:
@@ -42,7 +42,7 @@ class Job:
         try:
             return self._future.result(timeout_s)
         except concurrent.futures.CancelledError:
-            raise StratnbError("canceled", f"{self.op} was canceled") from None
+            raise Refused("canceled", f"{self.op} was canceled, or its engine was closed") from None
         except TimeoutError:
             if self._future.done():
                 raise
@@ -63,4 +63,8 @@ class Job:
 
 def start_job(op: str, work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Job:
     """Run a coroutine on a loop of another thread and return its job."""
-    return Job(op, asyncio.run_coroutine_threadsafe(work, loop))
+    try:
+        return Job(op, asyncio.run_coroutine_threadsafe(work, loop))
+    except RuntimeError as error:  # the loop was closed by another thread just now
+        work.close()
+        raise Refused("engine_closed", f"{op} came while the engine was closing", hint="make a new one") from error

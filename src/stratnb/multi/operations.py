@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Operations:
         self._notifier = notifier
         self._markets = {m.symbol: m for m in (markets.values() if isinstance(markets, Mapping) else markets)}
         self._seq = 0
+        self._loading = asyncio.Lock()
         self._take(feed)
 
     def _take(self, feed: ReplayFeed) -> None:
@@ -85,9 +87,10 @@ class Operations:
             return "stopped"
         return "running" if self.player.running else "paused"
 
-    def open(self) -> None:
-        """Attach to the running loop; the feed stays where it is."""
-        self.desk.bus.attach(asyncio.get_running_loop())
+    def open(self, delivery: asyncio.AbstractEventLoop) -> None:
+        """Start on the running loop; the feed stays where it is. Handlers of events run on `delivery`, never here."""
+        self._delivery = delivery
+        self.desk.bus.attach(delivery)
         self.player = Player(self.desk.feed, self.desk.router, on_error=self._failed)
         self.player.open()
 
@@ -133,7 +136,8 @@ class Operations:
         overrides: Mapping[str, Any] | None = None,
     ) -> str:
         """Load a strategy as dormant and return its id."""
-        return await self.desk.add(document, symbol, label=label, overrides=overrides)
+        async with self._loading:
+            return await self.desk.add(document, symbol, label=label, overrides=overrides)
 
     async def remove(self, strategy_id: str, *, policy: Policy = "refuse") -> None:
         """Unload a strategy."""
@@ -192,11 +196,11 @@ class Operations:
 
     async def step(self, n: int = 1) -> int:
         """Process up to n instants; the engine counts as started."""
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
             raise ConfigError("range", f"step takes a whole number from 1 on, not {n!r}", value=n)
         player = self._playing()
         self._started = True
-        return await player.step(n)
+        return await player.step(int(n))
 
     async def set_speed(self, speed: float) -> None:
         """Set the replay's speed as a multiple of real time."""
@@ -259,6 +263,10 @@ class Operations:
 
     async def open_feed(self, candles: Any = None, *, paths: Sequence[str | Path] = ()) -> None:
         """Replay other candles with a fresh account; refused while strategies are loaded."""
+        async with self._loading:
+            await self._replace_feed(candles, paths)
+
+    async def _replace_feed(self, candles: Any, paths: Sequence[str | Path]) -> None:
         loaded = self.desk.registry.list()
         if loaded:
             raise Refused(
@@ -271,7 +279,7 @@ class Operations:
         feed = open_replay(given, speed=self.desk.feed.speed, label="")
         await self.close()
         self._take(feed)
-        self.open()
+        self.open(self._delivery)
 
     def _tell(self) -> None:
         self.desk.bus.publish("ENGINE_STATE", source="engine", payload={"state": self.state})
@@ -288,7 +296,13 @@ def open_replay(
     """Return a replay of some candles; without any, of the synthetic market (60 times real time by default)."""
     if candles is None:
         market = synthetic_market(candles=SYNTHETIC_CANDLES, seed=SYNTHETIC_SEED)
-        return ReplayFeed(market, speed=speed or 60.0, label=f"Synthetic market, seed {SYNTHETIC_SEED}")
+        return ReplayFeed(
+            market, speed=60.0 if speed is None else speed, label=f"Synthetic market, seed {SYNTHETIC_SEED}"
+        )
+    if not isinstance(candles, Candles | Iterable):
+        raise ConfigError(
+            "type", f"{candles!r} is not a series of candles", value=repr(candles)[:80], hint="use load_candles"
+        )
     series = [candles] if isinstance(candles, Candles) else list(candles)
     for item in series:
         if not isinstance(item, Candles):
@@ -296,4 +310,4 @@ def open_replay(
             raise ConfigError(
                 "type", f"{type(item).__name__} is not a series of candles", value=repr(item)[:80], hint=hint
             )
-    return ReplayFeed(series, speed=speed or math.inf, label=label)
+    return ReplayFeed(series, speed=math.inf if speed is None else speed, label=label)

@@ -92,7 +92,7 @@ class TradingOrchestrator:
         todo = rows[start - 1 :] if start else rows
         first = 1 if start else 0
         books, account, before = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT), self.memory.copy()
-        books[0, at.B_EQUITY], books[0, at.B_LEVERAGE] = 1.0, 1.0
+        books[0, at.B_EQUITY], books[0, at.B_LEVERAGE] = self.context.book.row[at.B_EQUITY], 1.0
         nothing = np.empty((0, 0))
         try:
             while first < len(todo):

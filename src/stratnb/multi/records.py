@@ -72,6 +72,8 @@ def strategy_id(name: str, symbol: str, label: str = "main") -> str:
     >>> strategy_id("simple-levels", "BTC/USDT")
     'simple-levels@BTC/USDT#main'
     """
+    if not all(isinstance(part, str) for part in (name, symbol, label)):
+        raise ConfigError("type", f"name, symbol and label are text, not {(name, symbol, label)!r}", value=label)
     if not _NAME.fullmatch(name):
         raise ConfigError(
             "name_invalid",

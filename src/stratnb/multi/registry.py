@@ -103,6 +103,8 @@ class Registry:
 
     def get(self, strategy_id: str) -> StrategyRecord:
         """Return the record; an unknown id is ConfigError("unknown_strategy") with the nearest one."""
+        if not isinstance(strategy_id, str):
+            raise ConfigError("type", f"a strategy id is text, not {strategy_id!r}", value=strategy_id)
         record = self._records.get(strategy_id)
         if record is None:
             close = nearest(strategy_id, self._records, limit=1)

@@ -15,33 +15,26 @@ from stratnb.kernels import layout as at
 from stratnb.model import Order
 from stratnb.multi.context import StrategyContext
 from stratnb.multi.orchestrator import TradingOrchestrator
-from stratnb.services.positions import Book
 from stratnb.services.risk import ACCOUNT_FIRED
 from stratnb.services.shared import SharedServices
 
 __all__ = ["Lane", "Router"]
 
 Floats = npt.NDArray[np.float64]
-LIMITS = {
-    "max_open_positions": (at.D_OPEN, at.A_MAX_OPEN),
-    "exposure_market": (at.D_MARKET_GROSS, at.A_MARKET_GROSS),
-    "exposure_account": (at.D_GROSS, at.A_GROSS_SPOT),
-    "insufficient_funds": (at.D_NOTIONAL, at.A_FREE),
-}
-
 log = logging.getLogger(__name__)
 
 
 class Lane:
-    """One strategy's place in the routing order.
+    """One strategy's place in the routing order; `code` is its mark in order and correlation ids.
 
     `steps` is False while it was halted by an error, `managed` True when it was managing before it was suspended.
     """
 
-    __slots__ = ("announced", "context", "error", "managed", "market", "paused", "sequence", "steps")
+    __slots__ = ("announced", "code", "context", "error", "managed", "market", "paused", "sequence", "steps")
 
-    def __init__(self, context: StrategyContext, market: int) -> None:
+    def __init__(self, context: StrategyContext, market: int, code: str) -> None:
         self.context = context
+        self.code = code
         self.market = market
         self.steps = True
         self.paused = False
@@ -234,11 +227,11 @@ class Router:
             "score": head[at.D_SCORE],
             "confidence": head[at.D_CONFIDENCE],
         }
-        correlation = f"{context.book.slot}-{open_ms}"
+        correlation = f"{lane.code}-{open_ms}"
         context.events.publish("DECISION", correlation_id=correlation, source="orchestrator", payload=payload)
         book = context.book
         if reason in at.DENIALS:
-            self._deny(book, row, word, correlation)
+            self._services.risk.deny(book, row, word, correlation)
         if book.row[at.B_QUANTITY] != 0.0:
             self._services.exits.watch(book, self.now_ms)
         self._announce(lane, correlation)
@@ -251,8 +244,12 @@ class Router:
         lane.announced = True
         lane.sequence += 1
         reduces = bool(book.row[at.B_ORDER] == at.ORDER_EXIT)
+        if reduces:
+            correlation = correlation or book.correlation
+        else:
+            book.correlation = correlation
         order = Order(
-            order_id=f"{book.slot}-{lane.sequence}",
+            order_id=f"{lane.code}-{lane.sequence}",
             strategy_id=book.strategy_id,
             symbol=book.symbol,
             side="buy" if book.row[at.B_ORDER_SIGN] > 0 else "sell",
@@ -268,13 +265,3 @@ class Router:
         publish("ORDER_INTENT", correlation_id=correlation, source="orchestrator", payload=sent)
         self._exchange.submit(order)
         publish("ORDER_SENT", correlation_id=correlation, source="exchange", payload={"order_id": order.order_id})
-
-    def _deny(self, book: Book, row: Floats, code: str, correlation: str) -> None:
-        account = self._services.positions.account
-        value, limit = LIMITS.get(code, (at.D_NOTIONAL, at.A_FREE))
-        numbers = {"value": _finite(row[value]), "limit": _finite(account[limit])}
-        self._services.risk.deny(book, code, {**numbers, "correlation": correlation})
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

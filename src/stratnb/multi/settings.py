@@ -16,7 +16,7 @@ __all__ = ["EngineSettings", "engine_settings"]
 class EngineSettings(BaseModel):
     """Mode, money, limits and sizes; unknown settings are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mode: Literal["exclusive", "parallel"] = Field("exclusive", title="Mode")
     cash: float = Field(10_000.0, gt=0, title="Start of the paper account", json_schema_extra={"x-unit": "quote"})

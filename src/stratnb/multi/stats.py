@@ -46,7 +46,7 @@ def strategy_stats(desk: Desk, lane: Lane) -> dict[str, Any]:
         "avg_hold_s": float(np.mean(holds)) if holds else None,
         "best_trade": max(pnls) if pnls else None,
         "worst_trade": min(pnls) if pnls else None,
-        "last_trade_ms": closed[-1].exit_ms if closed else None,
+        "last_trade_ms": int(context.book.fill_rows[-1][at.F_TIME]) if context.book.fill_rows else None,
         "decisions": len(log),
         "entries": sum(fill.reason == "entry" for fill in context.book.fills()),
         "denials_by_code": dict(desk.services.risk.denials.get(context.strategy_id, {})),
@@ -55,7 +55,10 @@ def strategy_stats(desk: Desk, lane: Lane) -> dict[str, Any]:
 
 
 def system_stats(desk: Desk) -> dict[str, Any]:
-    """Return the desk's figures with `strategies` by id; sums are folds of the strategies'."""
+    """Return the desk's figures with `strategies` by id; sums are folds of the strategies'.
+
+    equity = start_equity + combined_pnl + removed_pnl, the results of strategies that were removed.
+    """
     each = {lane.context.strategy_id: strategy_stats(desk, lane) for lane in desk.lanes()}
     rows, counts = list(each.values()), desk.registry.stats()
     trades, wins = sum(r["total_trades"] for r in rows), sum(r["wins"] for r in rows)
@@ -68,6 +71,8 @@ def system_stats(desk: Desk) -> dict[str, Any]:
         "closed_positions": trades,
         "total_trades": trades,
         "combined_pnl": sum(r["total_pnl"] for r in rows),
+        "removed_pnl": desk.services.positions.removed_pnl,
+        "start_equity": desk.services.positions.cash,
         "overall_win_rate": wins / trades if trades else None,
         "overall_max_drawdown": float(desk.services.positions.account[at.A_DRAWDOWN]),
         "equity": float(desk.services.positions.account[at.A_EQUITY]),

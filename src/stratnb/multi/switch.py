@@ -90,6 +90,7 @@ class Switcher:
         attempt = _Attempt(old, to_id, policy, desk.now_ms(), time.perf_counter())
         if self._busy:
             raise Refused("switch_in_progress", "another switch is running", value=to_id, hint="wait for its result")
+        desk.check_stays(to_id)
         if record.state == "active":
             attempt.phase = "noop"
             return self._result(attempt, success=True)
@@ -134,6 +135,7 @@ class Switcher:
                 "enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}"
             )
         record = desk.registry.get(strategy_id)
+        desk.check_stays(strategy_id)
         if record.state not in ("active", "suspended"):
             raise Refused(
                 "illegal_transition", f"{strategy_id} is {record.state}", value=record.state, hint="only active ones"

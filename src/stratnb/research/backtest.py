@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,9 +162,6 @@ def configure(
     strategy: Strategy, candles: Candles, *, market: Market | None = None, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """Return the plan of a strategy on these candles, and the warnings of its document."""
-    if isinstance(strategy, StrategyConfig) and not overrides:
-        known = market or market_from(candles, kind=strategy.market.kind)
-        return build_plan(strategy, known, base=candles.timeframe), ()
     document = strategy.to_document() if isinstance(strategy, StrategyConfig) else strategy
     loaded = build_config(document, overrides=overrides, symbol=candles.symbol, market=market)
     known = market or market_from(candles, kind=loaded.config.market.kind)
@@ -188,12 +186,7 @@ def backtest(
     which the strategy gets its `capital`; `progress(done, all)` is called between chunks of candles, and `cancelled()`
     asked. With `decisions` every decision row is kept. Raises `ConfigError` before anything runs.
     """
-    if not len(candles):
-        raise ConfigError("no_candles", f"there are no candles of {candles.symbol}", hint="load some first")
-    if not 0 < cash < math.inf:
-        raise ConfigError(
-            "range", f"cash {cash!r} is not above 0", value=cash, hint="give the account a positive start"
-        )
+    _check(candles, cash)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
@@ -226,3 +219,15 @@ def backtest(
         findings=findings,
         complete=done == n,
     )
+
+
+def _check(candles: Candles, cash: float) -> None:
+    """Raise for what is not a series of candles, an empty one, or an unusable start of the account."""
+    if not isinstance(candles, Candles):
+        what, hint = type(candles).__name__, "load them with load_candles, one series at a time"
+        raise ConfigError("type", f"{what} is not a series of candles", value=repr(candles)[:80], hint=hint)
+    if not len(candles):
+        raise ConfigError("no_candles", f"there are no candles of {candles.symbol}", hint="load some first")
+    if not isinstance(cash, Real) or not 0 < cash < math.inf:
+        hint = "give the account a positive start"
+        raise ConfigError("range", f"cash {cash!r} is not a number above 0", value=cash, hint=hint)

@@ -26,7 +26,10 @@ FILL_COUNTS_FROM = at.REASON_TARGET
 
 @dataclass(slots=True, eq=False)
 class Book:
-    """One strategy's sub-ledger: its row, the settings it is filled with, its fills and its equity curve."""
+    """One strategy's sub-ledger: its row, the settings it is filled with, its fills and its equity curve.
+
+    `correlation` is the id of the decision that opened the present trade; its fills carry it.
+    """
 
     strategy_id: str
     symbol: str
@@ -36,6 +39,7 @@ class Book:
     reason: Callable[[float], str]
     events: StrategyBus
     curve: Curve
+    correlation: str = ""
     fill_rows: list[Floats] = field(default_factory=list)
     stops: list[tuple[int, float]] = field(default_factory=list)
 
@@ -102,6 +106,7 @@ class PositionManager:
         self.books = np.zeros((slots, at.W_BOOK))
         self.curve = Curve(curve_points)
         self._curve_points = curve_points
+        self.removed_pnl = 0.0
         self._by_id: dict[str, Book] = {}
 
     def __repr__(self) -> str:
@@ -132,7 +137,9 @@ class PositionManager:
     def close(self, strategy_id: str) -> None:
         """Give a flat strategy's slot back; its result stays in the account."""
         book = self._by_id.pop(strategy_id)
-        self.account[at.A_START] += book.row[at.B_REALIZED] - book.row[at.B_COSTS]
+        result = float(book.row[at.B_REALIZED] - book.row[at.B_COSTS])
+        self.account[at.A_START] += result
+        self.removed_pnl += result
         book.row = book.row.copy()
         self.books[book.slot] = 0.0
         self.refresh()
@@ -160,7 +167,7 @@ class PositionManager:
     def _announce(self, book: Book, row: Floats, before: float) -> None:
         fill = fill_of(row, strategy_id=book.strategy_id, symbol=book.symbol, reason=book.reason)
         payload = {name: getattr(fill, name) for name in Fill.__slots__ if name not in ("strategy_id", "symbol")}
-        correlation = f"{book.slot}-{fill.trade_no}"
+        correlation = book.correlation or None
         publish = book.events.publish
         publish("FILL", correlation_id=correlation, source="positions", payload=payload)
         if at.REASON_TARGET < row[at.F_REASON] <= at.REASON_TARGET + at.MAX_TARGETS:

@@ -13,12 +13,13 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.services.positions import Book, PositionManager
 
-__all__ = ["ACCOUNT_FIRED", "STRATEGY_FIRED", "RiskManager", "RiskState"]
+__all__ = ["ACCOUNT_FIRED", "RiskManager", "RiskState"]
 
 Floats = npt.NDArray[np.float64]
 RiskState = Literal["ACTIVE", "REDUCING", "HALTED"]
 STATES: tuple[RiskState, ...] = ("ACTIVE", "REDUCING", "HALTED")
-ACCOUNT_FIRED, STRATEGY_FIRED = 2, 1
+ACCOUNT_FIRED = 2
+LINEAR_FACTOR = 3.0
 
 
 class RiskManager:
@@ -48,10 +49,6 @@ class RiskManager:
         code = int(self._positions.account[at.A_STATE_REASON])
         return at.DECISION_REASONS[code] if code else ""
 
-    def strategy_state(self, book: Book) -> RiskState:
-        """Return a strategy's own risk state."""
-        return STATES[int(book.row[at.B_STATE])]
-
     def settle(self, candles: Floats, fresh: Floats, now_ms: float) -> int:
         """Mark the books to an instant and evaluate the protections; return the kernel's bits."""
         positions = self._positions
@@ -63,6 +60,8 @@ class RiskManager:
     def kill(self, author: str) -> None:
         """Latch the account as HALTED until `release`."""
         account = self._positions.account
+        if account[at.A_STATE_REASON] == at.Z_KILL:
+            return
         account[at.A_STATE] = at.HALTED
         account[at.A_STATE_REASON] = at.Z_KILL
         account[at.A_UNTIL] = math.inf
@@ -70,18 +69,46 @@ class RiskManager:
         self._publish_changes()
 
     def release(self, author: str, reason: str) -> None:
-        """Set the account back to ACTIVE; who and why are announced."""
+        """Set the account back to ACTIVE, its day starting anew; who and why are announced."""
         account = self._positions.account
+        account[at.A_DAY_START] = account[at.A_EQUITY]
         account[at.A_STATE] = at.ACTIVE
         account[at.A_STATE_REASON] = 0.0
         self._events.publish("RISK_RELEASED", source="risk", payload={"author": author, "reason": reason})
         self._publish_changes()
 
-    def deny(self, book: Book, code: str, payload: dict[str, object]) -> None:
-        """Count a refused entry and publish it."""
+    def deny(self, book: Book, decision: Floats, code: str, correlation: str) -> None:
+        """Count a refused entry and publish it with the measured value and its limit."""
         counts = self.denials.setdefault(book.strategy_id, {})
         counts[code] = counts.get(code, 0) + 1
-        book.events.publish("RISK_DENIED", source="risk", payload={"code": code, **payload})
+        value, limit = self._measured(book, decision, code)
+        payload = {"code": code, "value": _finite(value), "limit": _finite(limit)}
+        book.events.publish("RISK_DENIED", correlation_id=correlation, source="risk", payload=payload)
+
+    def _measured(self, book: Book, decision: Floats, code: str) -> tuple[float, float]:
+        """Return what a rule compared: exposures and losses as fractions, money in quote units."""
+        account, row, settings = self._positions.account, book.row, book.settings
+        linear = bool(row[at.B_LINEAR])
+        factor = LINEAR_FACTOR if linear else 1.0
+        net = (decision[at.D_MARKET_NET], account[at.A_MARKET_NET] * factor)
+        gross = (decision[at.D_MARKET_GROSS], account[at.A_MARKET_GROSS] * factor)
+        halted, day = account[at.A_STATE] != at.ACTIVE, account[at.A_DAY_START]
+        small = decision[at.D_QUANTITY] < settings[at.S_MIN_QUANTITY]
+        pairs = {
+            "below_minimum": (decision[at.D_QUANTITY], settings[at.S_MIN_QUANTITY])
+            if small
+            else (decision[at.D_QUANTITY] * decision[at.D_CLOSE], settings[at.S_MIN_NOTIONAL]),
+            "insufficient_funds": (decision[at.D_NOTIONAL], decision[at.D_FREE] * 0.98),
+            "max_open_positions": (decision[at.D_OPEN] + 1.0, account[at.A_MAX_OPEN]),
+            "exposure_strategy": (decision[at.D_STRATEGY_EXPOSURE], row[at.B_MAX_EXPOSURE] * row[at.B_LEVERAGE]),
+            "exposure_market": net if net[0] > net[1] else gross,
+            "exposure_account": (decision[at.D_GROSS], account[at.A_GROSS_LINEAR if linear else at.A_GROSS_SPOT]),
+            "daily_loss": (1.0 - account[at.A_EQUITY] / day, account[at.A_MAX_DAILY_LOSS])
+            if halted
+            else (1.0 - row[at.B_EQUITY] / row[at.B_DAY_START], row[at.B_MAX_DAILY_LOSS]),
+        }
+        value, limit = pairs.get(code, (math.nan, math.nan))
+        return float(value), float(limit)
 
     def forget(self, strategy_id: str) -> None:
         """Drop what is remembered of a removed strategy."""
@@ -108,3 +135,7 @@ class RiskManager:
             self._events.publish("RISK_STATE", source="risk", payload=payload)
         else:
             book.events.publish("RISK_STATE", source="risk", payload=payload)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -14,6 +14,11 @@ from stratnb.strategy.reading import Parts
 
 __all__ = ["check", "check_market"]
 
+_UNREAD = (
+    ("state", "gap_policy"),
+    ("state", "max_catchup"),
+    ("market", "reference"),
+)
 _FINER = ("entry", "detail")
 
 
@@ -146,6 +151,11 @@ def _promises(parts: Parts) -> Iterator[Finding]:
         if parts.risk and key in parts.risk.model_fields_set and getattr(parts.risk, key) is not None:
             message = "this rule is kept but does not act in this version"
             yield warning(f"risk.{key}", "not_enforced", message, getattr(parts.risk, key), "do not rely on it")
+    for section, key in _UNREAD:
+        part = getattr(parts, section)
+        if part and key in part.model_fields_set and getattr(part, key) != type(part).model_fields[key].default:
+            message = "this setting is kept but does not act in this version"
+            yield warning(f"{section}.{key}", "not_enforced", message, getattr(part, key), "do not rely on it")
     if parts.capital and parts.capital.unit == "fraction" and parts.capital.amount > 1:
         amount = parts.capital.amount
         hint = f"{amount:g} % is {amount / 100:.6g}"

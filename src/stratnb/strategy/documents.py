@@ -73,6 +73,9 @@ def load_document(document: str | Path | Mapping[str, Any], *, folder: Path | st
     `ConfigError("unknown_document")` or `ConfigError("file_missing")`, with near names.
     """
     folder = Path(folder) if folder is not None else None
+    if not isinstance(document, str | Path | Mapping):
+        hint = f"give a name ({', '.join(library())}), a path or a document"
+        raise ConfigError("type", f"a strategy is not {type(document).__name__}", value=document, hint=hint)
     if isinstance(document, Mapping):
         mapping, findings = plain(document)
         return _document(mapping, findings, "document", folder)
@@ -106,6 +109,11 @@ def build_config(
     warnings are returned. `market` fixes kind and symbol where the document leaves them open.
     """
     loaded = document if isinstance(document, Document) else load_document(document, folder=folder)
+    if not isinstance(overrides, Mapping | None):
+        hint = "write {'exits.stop_loss.multiple': 2.0}"
+        raise ConfigError(
+            "type", f"overrides are a mapping of paths to values, not {overrides!r}", value=overrides, hint=hint
+        )
     layers = Layers(
         loaded, base or {}, overrides or {}, symbol or (market.symbol if market else None), market, _by_name
     )

@@ -44,4 +44,5 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_LINEAR] = float(market.kind == "linear")
     row[at.S_MAX_EXPOSURE] = math.nan if config.risk.max_exposure is None else config.risk.max_exposure
     row[at.S_WEIGHTS] = float(at.W_SETTINGS)
+    row[at.S_COMPOUND] = float(config.capital.compound)
     return [*map(float, row), *map(float, weights)]
