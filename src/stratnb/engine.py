@@ -15,7 +15,7 @@ from stratnb.blocks.base import ROLES, kinds
 from stratnb.errors import ConfigError, Refused, nearest
 from stratnb.events import Event, EventBus
 from stratnb.kernels import loop
-from stratnb.kernels.jit import prepare
+from stratnb.kernels.beside import prepare
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.multi.controls import AsyncOperations, CacheControl, FeedControl

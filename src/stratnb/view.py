@@ -6,7 +6,7 @@ The engine thread makes an `EngineView`; panels read it and never touch the engi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,7 +23,6 @@ __all__ = [
     "DecisionView",
     "EngineView",
     "FeedView",
-    "JobView",
     "PositionView",
     "StrategyView",
 ]
@@ -230,17 +229,6 @@ class DecisionView:
     risk: tuple[CheckView, ...]
     warmup_done: int
     warmup_needed: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A submitted operation: done or not, its result or its error (code, message, remedy)."""
-
-    op: str
-    done: bool
-    result: Any = None
-    error: tuple[str, str, str] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Board(Protocol):

@@ -33,10 +33,6 @@ class PaperExchange:
         """Return the numbers of markets and working orders."""
         return f"<PaperExchange {len(self._markets)} markets, {len(self._orders)} orders>"
 
-    def list_market(self, market: Market) -> None:
-        """Add a market or replace it."""
-        self._markets[market.symbol] = market
-
     def market(self, symbol: str) -> Market:
         """Return a market, or raise `ConfigError` (`market_unknown`) with near symbols."""
         if symbol not in self._markets:

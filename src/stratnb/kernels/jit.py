@@ -10,8 +10,7 @@ import gc
 import hashlib
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,9 +20,8 @@ import numba
 import numpy as np
 import platformdirs
 from numba import njit, types
-from tqdm import tqdm
 
-__all__ = ["F8", "F8X2", "I8", "STEP", "Ints", "Kernel", "Row", "entry", "helper", "kernel", "prepare"]
+__all__ = ["F8", "F8X2", "I8", "STEP", "Ints", "Kernel", "Row", "entry", "helper", "kernel"]
 
 Row: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -115,16 +113,6 @@ class Kernel(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the compiled code."""
         return (self._compiled or self.compiled())(*args, **kwargs)  # type: ignore[no-any-return]
-
-
-def prepare(kernels: Iterable[Kernel[..., Any]]) -> None:
-    """Compile what is not compiled yet, or load it from disk; a progress line shows when that takes a while."""
-    todo = list(dict.fromkeys(item for item in kernels if not item.is_ready))
-    quiet = threading.current_thread() is not threading.main_thread()
-    for item in tqdm(
-        todo, desc="Compiling blocks (first run only)", unit="block", delay=0.7, leave=False, disable=quiet
-    ):
-        item.compiled()
 
 
 def entry(signature: Any, *, is_long: bool = False) -> Callable[[Callable[P, R]], Kernel[P, R]]:

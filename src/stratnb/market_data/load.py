@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["QualityReport", "load_candles"]
 
 JUMP = 10.0
+DAY_MS = 86_400_000
+EARLIEST_MS = 631_152_000_000  # 1990-01-01 UTC
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -82,7 +84,7 @@ def load_candles(
 ) -> tuple[Candles, QualityReport]:
     """Return the candles of a CSV file, a Parquet file or a DataFrame, and the report of their quality.
 
-    Columns are found by name, in any case: a time (timestamp, open_time_ms, time, date, datetime, ... or the index),
+    Columns are found by name, in any case: a time (open_time_ms, open_time, timestamp, time, date, ... or the index),
     open, high, low, close and volume. Symbol and timeframe come from the file name unless given; the timeframe must
     agree with the most common spacing. Gaps are reported; faults raise `ConfigError("data_quality")` with a finding
     each, unless `repair` names their repair (see `REPAIRS`) or is "all". Rows count from 0.
@@ -260,6 +262,7 @@ def _notes(candles: Candles, source: object) -> tuple[str, ...]:
     written = time.time() if not isinstance(source, str | Path) else Path(source).expanduser().stat().st_mtime
     if closes > written * 1000:
         notes.append(f"the last candle closes {utc_text(closes)} UTC, after the data was written: it may be unfinished")
+    notes += _odd_times(candles)
     empty = int(np.count_nonzero(candles.volume == 0))
     if empty:
         notes.append(f"{empty} candle{'s' * (empty != 1)} without volume")
@@ -269,3 +272,14 @@ def _notes(candles: Candles, source: object) -> tuple[str, ...]:
         first = utc_text(int(candles.open_time_ms[jumps[0]]))
         notes.append(f"the close changes more than tenfold {jumps.size} times, first at {first} UTC: check the unit")
     return tuple(notes)
+
+
+def _odd_times(candles: Candles) -> list[str]:
+    """Return notes on candles more than a day in the future and on candles before 1990."""
+    late = int(np.count_nonzero(candles.open_time_ms > time.time() * 1000 + DAY_MS))
+    early = int(np.count_nonzero(candles.open_time_ms < EARLIEST_MS))
+    return [
+        f"{count} candle{'s' * (count != 1)} {where}: check the unit of the times"
+        for count, where in ((late, "in the future"), (early, "before 1990"))
+        if count
+    ]

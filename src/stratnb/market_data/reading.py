@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["ROLES", "find_columns", "read_frame"]
 
 TIME_NAMES = (
-    *("open_time_ms", "timestamp", "open_time", "opentime", "unix", "ts", "time", "datetime", "date_time", "date"),
+    *("open_time_ms", "open_time", "opentime", "timestamp", "unix", "ts", "time", "datetime", "date_time", "date"),
     *("gmt_time", "local_time"),
 )
 ROLES: dict[str, tuple[str, ...]] = {

@@ -215,6 +215,9 @@ class Operations:
 
     async def release(self, author: str, reason: str) -> None:
         """Set a halted account back to ACTIVE."""
+        if not isinstance(author, str) or not isinstance(reason, str):
+            given, hint = (author, reason), "say who releases and why, such as release('me', 'checked')"
+            raise ConfigError("type", f"author and reason are text, not {given!r}", value=given, hint=hint)
         if not reason.strip():
             raise ConfigError("missing", "a release needs a reason", hint="say why trading may go on")
         self.desk.services.risk.release(author, reason)

@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from stratnb.errors import ConfigError, Refused, nearest
 from stratnb.multi.records import TRANSITIONS, State, StrategyRecord, SwitchRow, strategy_id
@@ -118,7 +118,11 @@ class Registry:
         return strategy_id in self._records
 
     def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
-        """Return the records in registration order, of one state if given."""
+        """Return the records in registration order, of one state if given; an unknown state is ConfigError("enum")."""
+        states = get_args(State)
+        if state is not None and state not in states:
+            message, hint = f"state {state!r} is not known", f"one of {', '.join(states)}"
+            raise ConfigError("enum", message, value=state, hint=hint)
         return tuple(record for record in self._records.values() if state in (None, record.state))
 
     def active_ids(self) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from stratnb.blocks.exits import Breakeven, TakeProfit, Trailing, TrailingStart
 from stratnb.blocks.rules import LocalMinute, SignalRule, TrendSource
 from stratnb.errors import ConfigError, nearest
 from stratnb.kernels import loop
+from stratnb.kernels.beside import prepare
 from stratnb.kernels.close import enter
 from stratnb.kernels.drive import step_nodes
-from stratnb.kernels.jit import prepare
 from stratnb.kernels.layout import (
     FILL_NAN,
     FILL_ZERO,
