@@ -143,9 +143,17 @@ class Operations:
         """Unload a strategy."""
         await self.desk.remove(strategy_id, policy=policy)
 
-    async def switch(self, to_id: str, **options: Any) -> SwitchResult:
+    async def switch(
+        self,
+        to_id: str,
+        *,
+        policy: Policy = "keep",
+        from_id: str | None = None,
+        timeout_s: float = 5.0,
+        dry_run: bool = False,
+    ) -> SwitchResult:
         """Make another strategy the active one."""
-        return await self.switcher.switch(to_id, **options)
+        return await self.switcher.switch(to_id, policy=policy, from_id=from_id, timeout_s=timeout_s, dry_run=dry_run)
 
     async def activate(self, strategy_id: str) -> SwitchResult:
         """Make a strategy active; a failure is raised."""

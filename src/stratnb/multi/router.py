@@ -245,7 +245,7 @@ class Router:
         lane.sequence += 1
         reduces = bool(book.row[at.B_ORDER] == at.ORDER_EXIT)
         if reduces:
-            correlation = correlation or book.correlation
+            correlation = book.correlation or correlation  # a whole trade carries the id of its entry's decision
         else:
             book.correlation = correlation
         order = Order(

@@ -94,12 +94,13 @@ class RiskManager:
         gross = (decision[at.D_MARKET_GROSS], account[at.A_MARKET_GROSS] * factor)
         halted, day = account[at.A_STATE] != at.ACTIVE, account[at.A_DAY_START]
         small = decision[at.D_QUANTITY] < settings[at.S_MIN_QUANTITY]
+        cost = decision[at.D_QUANTITY] * decision[at.D_CLOSE] * (1.0 / settings[at.S_LEVERAGE] + settings[at.S_TAKER])
         pairs = {
             "below_minimum": (decision[at.D_QUANTITY], settings[at.S_MIN_QUANTITY])
             if small
             else (decision[at.D_QUANTITY] * decision[at.D_CLOSE], settings[at.S_MIN_NOTIONAL]),
-            "insufficient_funds": (decision[at.D_NOTIONAL], decision[at.D_FREE] * 0.98),
-            "max_open_positions": (decision[at.D_OPEN] + 1.0, account[at.A_MAX_OPEN]),
+            "insufficient_funds": (cost, decision[at.D_FREE] * 0.98),
+            "max_open_positions": self._crowd(row, decision),
             "exposure_strategy": (decision[at.D_STRATEGY_EXPOSURE], row[at.B_MAX_EXPOSURE] * row[at.B_LEVERAGE]),
             "exposure_market": net if net[0] > net[1] else gross,
             "exposure_account": (decision[at.D_GROSS], account[at.A_GROSS_LINEAR if linear else at.A_GROSS_SPOT]),
@@ -109,6 +110,15 @@ class RiskManager:
         }
         value, limit = pairs.get(code, (math.nan, math.nan))
         return float(value), float(limit)
+
+    def _crowd(self, row: Floats, decision: Floats) -> tuple[float, float]:
+        """Return the open positions with this one and their limit: of the account, else of the market."""
+        account, books = self._positions.account, self._positions.books
+        if decision[at.D_OPEN] + 1.0 > account[at.A_MAX_OPEN]:
+            return float(decision[at.D_OPEN]) + 1.0, float(account[at.A_MAX_OPEN])
+        here = (books[:, at.B_USED] != 0.0) & (books[:, at.B_MARKET] == row[at.B_MARKET])
+        held = (books[:, at.B_QUANTITY] != 0.0) | (books[:, at.B_ORDER] == at.ORDER_ENTRY)
+        return float(np.count_nonzero(here & held)) + 1.0, float(account[at.A_MAX_PER_MARKET])
 
     def forget(self, strategy_id: str) -> None:
         """Drop what is remembered of a removed strategy."""

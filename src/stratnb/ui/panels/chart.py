@@ -247,6 +247,7 @@ class PriceChart(Panel):
         if self.feed is None or self._choosing:
             return
         if self._follow.value:
+            self._pan = None  # a pan that was not painted yet came before the click
             self.feed.zoom(self.feed.span_ms, self._step())
             self._touch()
         self.feed.follow = bool(self._follow.value)
