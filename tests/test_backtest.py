@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, StratnbError
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data import load_candles, resample, synthetic_market
@@ -440,3 +440,65 @@ def test_the_shares_of_exposure_and_buy_and_hold() -> None:
     result = backtest(document(), series(rows), market=market(), limits=FREE, cash=1e6)
     assert result.figures["exposure_time"] == pytest.approx(1 / 10)
     assert result.figures["buy_and_hold"] == pytest.approx(97 / 100 - 1 - 2 * TAKER)
+
+
+def test_without_compounding_the_allocated_capital_is_sized() -> None:
+    rows = [
+        *flat(1, volume=LONG),
+        *flat(1),
+        (100, 110, 100, 110),
+        *flat(2, 110.0),
+        *flat(1, 110.0, LONG),
+        *flat(3, 110.0),
+    ]
+    exits = {"stop_loss": {"fraction": 0.02}, "take_profit": {"levels": [{"at": 0.05, "close": 1.0}]}}
+    sizes = {}
+    for compound in (True, False):
+        doc = document(
+            exits=exits,
+            sizing={"kind": "fixed_fraction", "fraction": 0.5},
+            capital={"unit": "quote", "amount": 1_000.0, "compound": compound},
+        )
+        done = backtest(doc, series(rows), market=market(), cash=1e6, limits=FREE, decisions=True)
+        entered = done.decision_rows[done.decision_rows[:, at.D_REASON] == at.Z_ENTER]
+        assert len(entered) == 2
+        sizes[compound] = entered[:, at.D_QUANTITY] * entered[:, at.D_CLOSE]
+        assert entered[1, at.D_EQUITY] > 1_015.0
+    assert sizes[False] == pytest.approx([500.0, 500.0], abs=0.2)
+    assert sizes[True][0] == sizes[False][0]
+    assert sizes[True][1] > 507.0
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_gap_flag_is_set_at_the_first_close_after_missing_candles(timeframe: str, seed: int) -> None:
+    candles = wander(400, seed, gaps=12)
+    doc = document(timeframes={"primary": timeframe})
+    rows = backtest(doc, candles, market=market(), cash=1e6, limits=FREE, decisions=True).decision_rows
+    length = {"1m": 60_000, "5m": 300_000}[timeframe]
+    expected = np.concatenate(([False], np.diff(rows[:, at.D_TIME]) > length))
+    flagged = (rows[:, at.D_FLAGS].astype(int) & int(at.FLAG_GAP)) != 0
+    assert np.array_equal(flagged, expected)
+    assert flagged.sum() >= 5
+    if timeframe == "1m":
+        assert flagged.sum() == 12
+    smooth = backtest(doc, wander(400, seed), market=market(), limits=FREE, decisions=True).decision_rows
+    assert not smooth[:, at.D_FLAGS].any()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: backtest(None, c),
+        lambda c: backtest(7, c),
+        lambda c: backtest(document(), None),
+        lambda c: backtest(document(), [c, c]),
+        lambda c: backtest(document(), c, overrides=5),
+        lambda c: backtest(document(), c, cash="a"),
+        lambda c: backtest(document(), c, cash=None),
+        lambda c: backtest(document(), c, cash=math.inf),
+    ],
+)
+def test_wrong_types_are_told_before_anything_runs(call: Any) -> None:
+    with pytest.raises(StratnbError):
+        call(wander(50, 1))

@@ -236,6 +236,9 @@ WARNED = [
     (_levels({"at": 1.5, "close": 1}), "exits.take_profit.levels[0].at", "percent_suspected"),
     (document(indicators={"ema": {"period": 50}}), "indicators.ema", "unused_indicator"),
     (document(risk__max_drawdown=0.2), "risk.max_drawdown", "not_enforced"),
+    (document(state__gap_policy="reset"), "state.gap_policy", "not_enforced"),
+    (document(state__max_catchup=500), "state.max_catchup", "not_enforced"),
+    (document(market__reference="ETH/USDT"), "market.reference", "not_enforced"),
     (document(evidence={"win_rate": 0.6}), "evidence", "evidence_unverified"),
     (document(capital__amount=10), "capital.amount", "capital_over_allocated"),
 ]
@@ -244,6 +247,11 @@ WARNED = [
 @pytest.mark.parametrize(("given", "path", "code"), WARNED, ids=[code for _, _, code in WARNED])
 def test_a_warning_does_not_stop_the_strategy(given: dict[str, Any], path: str, code: str) -> None:
     assert warnings(given) == [(path, code)]
+
+
+def test_a_setting_that_does_not_act_is_no_warning_at_its_default() -> None:
+    state = {"gap_policy": "hold", "max_catchup": 100_000}
+    assert warnings(document(state=state, market__reference="BTC/USDT")) == []
 
 
 @pytest.mark.parametrize("exits", [{"stop_loss": {}}, {"trailing": {}}, {"time_exit": {"max_candles": 9}}])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
+import time
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from stratnb.engine import Engine, get_engine
-from stratnb.errors import ConfigError, Refused
+from stratnb.errors import ConfigError, Refused, StratnbError
 from stratnb.events import Event
+from stratnb.exchange.base import Instant
 from stratnb.kernels import layout as at
 from stratnb.market_data import synthetic_market
 from stratnb.market_data.candles import Candles
@@ -695,3 +699,282 @@ def test_nothing_trades_before_it_is_active() -> None:
         engine.step(10)
         assert len(fills(engine, key)) == 0
         assert SYMBOL in key
+
+
+# Threads: handlers, closing, calls at the same time.
+
+
+def test_handlers_that_sleep_or_exit_neither_delay_nor_end_the_engine() -> None:
+    awake, exits, where = threading.Event(), threading.Event(), []
+
+    def leave(event: Event) -> None:
+        exits.set()
+        raise SystemExit(3)
+
+    def sleep(event: Event) -> None:
+        where.append(threading.current_thread())
+        awake.wait(20.0)
+
+    with engine_on(wander(200, 1)) as engine:
+        engine.events.subscribe(leave, types=("STRATEGY_LOADED",))
+        engine.events.subscribe(sleep, types=("DECISION",))
+        key = engine.add(document())
+        assert exits.wait(5.0)
+        engine.activate(key)
+        began = time.monotonic()
+        assert engine.step(150) == 150
+        assert engine.stats(key)["decisions"] == 150
+        assert time.monotonic() - began < 2.0
+        awake.set()
+        assert engine.step(100) == 50
+    assert engine._thread not in where
+
+
+def slowly(engine: Engine, seconds: float) -> threading.Event:
+    """Let every instant take a while; return what is set once the first one came."""
+    take, begun = engine.desk.router.take, threading.Event()
+
+    def wait(instant: Instant) -> None:
+        begun.set()
+        time.sleep(seconds)
+        take(instant)
+
+    engine.desk.router.take = wait  # type: ignore[method-assign]
+    return begun
+
+
+def test_closing_refuses_who_is_still_stepping() -> None:
+    engine, caught = engine_on(wander(5_000, 1)), []
+    engine.activate(engine.add(document()))
+    begun = slowly(engine, 0.005)
+
+    def step() -> None:
+        try:
+            engine.step(5_000)
+        except StratnbError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    assert begun.wait(5.0)
+    waiting = [engine.submit("step", 100) for _ in range(3)]
+    began = time.monotonic()
+    engine.close()
+    thread.join(5.0)
+    assert time.monotonic() - began < 2.0
+    assert [type(error) for error in caught] == [Refused]
+    for job in waiting:
+        with pytest.raises(Refused):
+            job.result(2.0)
+
+
+def test_calls_while_closing_end_or_are_refused() -> None:
+    for _ in range(5):
+        engine, wrong = engine_on(wander(50, 1)), []
+        key = engine.add(document())
+        closing = threading.Event()
+
+        def ask(engine: Engine = engine, key: str = key, closing: Any = closing, wrong: Any = wrong) -> None:
+            while True:
+                try:
+                    engine.stats(key)
+                except Refused:
+                    return
+                except BaseException as error:
+                    wrong.append(error)
+                    return
+                closing.set()
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert closing.wait(5.0)
+        engine.close()
+        for thread in threads:
+            thread.join(5.0)
+        assert not any(thread.is_alive() for thread in threads)
+        assert wrong == []
+
+
+def test_adding_and_opening_a_feed_at_once_loses_nothing() -> None:
+    other = wander(60, 2)
+    with engine_on(wander(50, 1)) as engine:
+        added, opened = engine.submit("add", document()), engine.submit("open_feed", other)
+        key = added.result()
+        with pytest.raises(Refused, match="strategies_loaded"):
+            opened.result()
+        assert engine.desk.lane(key).context.strategy_id == key
+        assert engine.activate(key).success
+    with engine_on(wander(50, 1)) as engine:
+        opened, added = engine.submit("open_feed", other), engine.submit("add", document())
+        assert opened.result() is None
+        key = added.result()
+        assert [record.strategy_id for record in engine.list()] == [key]
+        assert engine.activate(key).success
+        assert engine.step(100) == 60
+
+
+def test_all_threads_get_the_same_engine() -> None:
+    found, candles, together = [], wander(50, 1), threading.Barrier(8)
+
+    def get() -> None:
+        together.wait(5.0)
+        found.append(get_engine("everyone", candles=candles))
+
+    threads = [threading.Thread(target=get) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5.0)
+    try:
+        assert len(found) == 8
+        assert len({id(engine) for engine in found}) == 1
+    finally:
+        for engine in found:
+            engine.close()
+
+
+# Money, documents and long histories.
+
+
+def test_the_equity_is_the_start_and_all_results() -> None:
+    with engine_on(wander(400, 7)) as engine:
+        keys = [engine.add(document(exits=EXITS), label=label) for label in "abc"]
+        for key in keys:
+            engine.activate(key)
+        engine.step(200)
+        engine.remove(keys[0], policy="close")
+        engine.step(100)
+        engine.remove(keys[2], policy="close")
+        engine.step(50)
+        stats = engine.stats()
+        assert stats["removed_pnl"] != 0.0
+        assert stats["start_equity"] == 1e6
+        parts = stats["start_equity"] + stats["combined_pnl"] + stats["removed_pnl"]
+        assert stats["equity"] == pytest.approx(parts, rel=1e-12)
+        newest = fills(engine, keys[1])[-1, at.F_TIME]
+        assert stats["strategies"][keys[1]]["last_trade_ms"] == newest
+
+
+def test_the_last_trade_is_the_last_fill_also_of_an_open_position() -> None:
+    candles = series([*flat(1, volume=LONG), *flat(5)])
+    with engine_on(candles) as engine:
+        key = engine.add(document())
+        engine.activate(key)
+        assert engine.stats(key)["last_trade_ms"] is None
+        engine.step(4)
+        assert engine.stats(key)["total_trades"] == 0
+        assert engine.stats(key)["last_trade_ms"] == candles.open_time_ms[1]
+
+
+def test_a_workspace_has_own_documents_and_a_base(tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "mine.json").write_text(json.dumps(document("mine", title="My own")))
+    (tmp_path / "base.json").write_text(json.dumps({"risk": {"max_daily_loss": 0.0125}}))
+    with engine_on(wander(50, 1), workspace=tmp_path) as engine:
+        config = engine.desk.lane(engine.add("mine")).context.config
+        assert (config.title, config.risk.max_daily_loss) == ("My own", 0.0125)
+        assert engine.add("simple-levels") == "simple-levels@AAA/USDT#main"
+    with engine_on(wander(50, 1)) as engine, pytest.raises(ConfigError) as caught:
+        engine.add("mine")
+    assert caught.value.code == "unknown_document"
+
+
+def test_a_long_history_is_caught_up_beside_the_loop_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    candles, found = wander(600, 12, gaps=5), []
+    rules = {"entry": {"mode": "vote", "min_candles": 1, "min_confidence": 0.95}}
+    stepping: list[threading.Thread] = []
+    for inline in (1_000_000, 50):
+        monkeypatch.setattr(desk_module, "CATCHUP_INLINE", inline)
+        with engine_on(candles) as engine:
+            key, catch_up = engine.add(document(exits=EXITS, **rules)), engine.desk.catch_up
+            engine.step(400)
+
+            def noted(made: Any, catch_up: Any = catch_up) -> int:
+                stepping.append(threading.current_thread())
+                return int(catch_up(made))
+
+            engine.desk.catch_up = noted  # type: ignore[method-assign]
+            jobs = [engine.submit("activate", key), engine.submit("step", 100)]
+            assert [job.result().success for job in jobs[:1]] == [True]
+            assert jobs[1].result() == 100
+            assert (stepping[0] is engine._thread) == (inline > 600)
+            stepping.clear()
+            engine.step(100)
+            rows = decisions(engine, key)
+            rows[:, at.D_FLAGS] = rows[:, at.D_FLAGS] // at.FLAG_GAP  # when it became active may differ
+            found.append((memory_of(engine, key), rows.tobytes()))
+            assert len(rows) == 600
+    assert found[0] == found[1]
+
+
+# Values of the wrong type.
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda e, k: e.add(None),
+        lambda e, k: e.add(5),
+        lambda e, k: e.add(document(), label=None),
+        lambda e, k: e.add(document(), overrides=5),
+        lambda e, k: e.switch(3),
+        lambda e, k: e.remove(None),
+        lambda e, k: e.activate([]),
+        lambda e, k: e.deactivate({}),
+        lambda e, k: e.close_position(None),
+        lambda e, k: e.stats([]),
+        lambda e, k: e.list("bogus"),
+        lambda e, k: e.list([]),
+        lambda e, k: e.release(None, None),
+        lambda e, k: e.release("me", None),
+        lambda e, k: e.release(None, "checked"),
+        lambda e, k: e.open_feed(3),
+        lambda e, k: e.submit("add"),
+        lambda e, k: e.submit("stats", 1, 2, 3),
+        lambda e, k: e.submit("switch", k, polcy="keep").result(),
+    ],
+)
+def test_wrong_types_are_told(call: Any) -> None:
+    with engine_on(wander(50, 1)) as engine:
+        key = engine.add(document())
+        with pytest.raises(StratnbError):
+            call(engine, key)
+        assert [record.strategy_id for record in engine.list()] == [key]
+        assert engine.step(3) == 3
+
+
+def test_an_unknown_state_is_answered_with_the_known_ones() -> None:
+    with engine_on(wander(50, 1)) as engine:
+        key = engine.add(document())
+        assert [record.strategy_id for record in engine.list("dormant")] == [key]
+        with pytest.raises(ConfigError, match="dormant, preparing, active") as caught:
+            engine.list("bogus")  # type: ignore[arg-type]
+        assert caught.value.code == "enum"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"candles": 3},
+        {"cash": "a"},
+        {"cash": float("inf")},
+        {"cash": float("nan")},
+        {"speed": 0},
+        {"speed": -1.0},
+        {"speed": "fast"},
+        {"speed": True},
+    ],
+)
+def test_an_engine_is_not_made_of_wrong_values(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Engine(**{"candles": wander(9, 1), **options})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    with Engine(candles=wander(50, 1), speed=np.float64(120.0)) as engine:
+        assert engine.feed.speed == 120.0
+        for speed in (np.int64(30), np.float32(2.5)):
+            engine.feed.speed = speed  # type: ignore[assignment]
+            assert engine.feed.speed == float(speed)
+        assert engine.step(np.int64(7)) == 7  # type: ignore[arg-type]

@@ -380,3 +380,25 @@ def test_a_burst_gives_way_to_the_loop() -> None:
         assert beats > 5
 
     asyncio.run(scenario())
+
+
+def test_an_exit_in_a_handler_ends_neither_the_loop_nor_another_handler(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[int] = []
+
+    def leave(event: Event) -> None:
+        raise SystemExit(3) if event.seq % 2 else KeyboardInterrupt
+
+    async def run() -> None:
+        events = bus()
+        events.attach(asyncio.get_running_loop())
+        events.subscribe(leave)
+        events.subscribe(lambda event: heard.append(event.seq))
+        for _ in range(4):
+            events.publish("FILL")
+            await asyncio.sleep(0.01)
+        events.close()
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(run())
+    assert heard == [1, 2, 3, 4]
+    assert len(caplog.records) == 4

@@ -402,3 +402,30 @@ def test_recorded_candles_are_clean_and_their_gaps_counted() -> None:
     assert gaps["goog_1d_2004-2013"] == ("GOOG/USD", "1d", 2148, 463, 969)
     assert gaps["eurusd_1h_2017-2018"] == ("EUR/USD", "1h", 5000, 42, 2063)
     assert gaps["ada_btc_5m_2018"] == ("ADA/BTC", "5m", 5720, 5, 40)
+
+
+@pytest.mark.parametrize("name", ["open_time_ms", "open_time", "Open Time", "OpenTime"])
+def test_an_explicit_open_time_comes_before_a_timestamp(name: str, tmp_path: Path) -> None:
+    frame = clean()
+    frame.insert(1, name, frame["timestamp"])
+    frame["timestamp"] += STEP - 1
+    for source in (frame, saved(tmp_path / "btc_usdt_5m.csv", frame)):
+        candles, report = load_candles(source, symbol="BTC/USDT", timeframe="5m")
+        assert candles.rows().tobytes() == CLEAN.rows().tobytes()
+        assert report.is_clean
+
+
+def test_candles_of_another_age_are_noted() -> None:
+    frame = clean()
+    assert "check the unit of the times" not in str(load_candles(frame, symbol="A/B")[1])
+    soon = int(pd.Timestamp.now("UTC").timestamp() * 1000) // STEP * STEP
+    for start, text in (
+        (STEP, "60 candles before 1990"),
+        (soon + 90_000_000, "60 candles in the future"),
+        (soon + 86_400_000 - 58 * STEP, "1 candle in the future"),
+    ):
+        moved = frame.assign(timestamp=[start + STEP * i for i in range(60)]).rename(
+            columns={"timestamp": "open_time_ms"}
+        )
+        _, report = load_candles(moved, symbol="A/B", timeframe="5m")
+        assert [note for note in report.notes if note.startswith(text)], (text, report.notes)

@@ -539,3 +539,115 @@ def test_the_kill_switch_works_before_the_first_candle() -> None:
     with engine:
         assert engine.kill("tester") == {"canceled": 0, "closed": 0}
         engine.step(5)
+
+
+# What a denial tells: the measured value and its limit, under the id of its decision.
+
+MEASURED: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], float, float]] = {
+    "minimum notional": ("below_minimum", {}, {}, {"min_notional": 101.0}, 100.0, 101.0),
+    "minimum quantity": ("below_minimum", {}, {}, {"min_quantity": 2.0}, 1.0, 2.0),
+    "strategy": ("exposure_strategy", {}, {"risk": {"max_exposure": 0.00005}}, {}, 1e-4, 5e-5),
+    "market net": ("exposure_market", {"market_net": 0.00015}, {}, {}, 2e-4, 1.5e-4),
+    "market gross": ("exposure_market", {"market_gross": 0.00015}, {}, {}, 2e-4, 1.5e-4),
+    "market net, linear": ("exposure_market", {"market_net": 0.00005}, {}, {"kind": "linear"}, 2e-4, 1.5e-4),
+    "account": ("exposure_account", {"gross_spot": 0.00015}, {}, {}, 2e-4, 1.5e-4),
+    "open positions": ("max_open_positions", {"max_open_positions": 1}, {}, {}, 2.0, 1.0),
+    "strategies in one market": ("max_open_positions", {"max_per_market": 1}, {}, {}, 2.0, 1.0),
+}
+
+
+def denials(engine: Engine, code: str) -> list[dict[str, Any]]:
+    """Return the payloads of the denials, having checked that each is told under the id of its decision."""
+    events = engine.events.since(0, 100_000)
+    decided = {e.correlation_id: e for e in events if e.type == "DECISION"}
+    told = [e for e in events if e.type == "RISK_DENIED" and e.payload["code"] == code]
+    for event in told:
+        assert decided[event.correlation_id].strategy_id == event.strategy_id
+        assert decided[event.correlation_id].payload["reason"] == code
+    return [dict(event.payload) for event in told]
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_a_denial_tells_value_and_limit(case: str) -> None:
+    code, given, sections, fields, value, limit = MEASURED[case]
+    kinds = {"market": {"kind": fields.get("kind", "spot")}}
+    candles = series([*flat(1, volume=LONG), *flat(3)])
+    engine, _ = crowd(candles, FREE.model_copy(update=given), document(**kinds, **sections), **fields)
+    with engine:
+        engine.step(1)
+        told = denials(engine, code)[-1]
+        assert (told["value"], told["limit"]) == (pytest.approx(value), pytest.approx(limit))
+        assert told["value"] < told["limit"] if code == "below_minimum" else told["value"] > told["limit"]
+
+
+def test_a_denial_by_the_account_counts_all_linear_markets() -> None:
+    symbols = ("AAA/USDT", "BBB/USDT", "CCC/USDT")
+    candles = [series([*flat(1, volume=LONG), *flat(3)], symbol=symbol) for symbol in symbols]
+    markets = [market(symbol, kind="linear") for symbol in symbols]
+    limits = FREE.model_copy(update={"gross_linear": 0.00025, "gross_spot": 0.00001})
+    engine = Engine("three", candles=candles, markets=markets, cash=1e6, limits=limits, mode="parallel")
+    with engine:
+        keys = [engine.add(document(market={"kind": "linear"}), symbol) for symbol in symbols]
+        for key in keys:
+            engine.activate(key)
+        engine.step(1)
+        (told,) = denials(engine, "exposure_account")
+        assert (told["value"], told["limit"]) == (pytest.approx(3e-4), pytest.approx(2.5e-4))
+        assert engine.stats(keys[2])["denials_by_code"] == {"exposure_account": 1}
+
+
+LOSING = [*flat(1, volume=LONG), *flat(1), (100, 100, 97, 97), *flat(1, 97.0), *flat(1, 97.0, LONG), *flat(6, 97.0)]
+
+
+def test_a_denial_after_a_daily_loss_tells_fractions() -> None:
+    capital = {"unit": "quote", "amount": 50.0}
+    own = document(capital=capital, risk={"max_daily_loss": 0.02})
+    engine, keys = crowd(series(LOSING), FREE, own)
+    with engine:
+        engine.step(5)
+        told = denials(engine, "daily_loss")
+        assert len(told) == len(keys)
+        for each in told:
+            assert each["limit"] == 0.02
+            assert 0.02 < each["value"] < 0.1
+    limits = FREE.model_copy(update={"daily_loss": 1e-6})
+    engine, keys = crowd(series(LOSING), limits, document(risk={"max_daily_loss": None}))
+    with engine:
+        engine.step(5)
+        told = denials(engine, "daily_loss")
+        assert len(told) == len(keys)
+        for each in told:
+            assert each["limit"] == 1e-6
+            assert 1e-6 < each["value"] < 1e-4
+
+
+def test_an_account_released_after_a_daily_loss_stays_released() -> None:
+    limits = FREE.model_copy(update={"daily_loss": 1e-6})
+    engine, _ = crowd(series([*LOSING, *flat(1, 97.0, LONG), *flat(4, 97.0)]), limits, document())
+    with engine:
+        engine.step(3)
+        assert engine.desk.services.risk.state == "HALTED"
+        engine.step(2)
+        engine.release("tester", "looked at it")
+        engine.step(3)
+        assert engine.desk.services.risk.state == "ACTIVE"
+        states = [
+            e.payload["state"] for e in engine.events.since(0, 10_000) if e.type == "RISK_STATE" and not e.strategy_id
+        ]
+        assert states == ["HALTED", "ACTIVE"]
+
+
+def test_the_kill_switch_is_announced_once_until_released() -> None:
+    engine, _ = crowd(series(flat(9)), FREE, document())
+    with engine:
+        engine.step(1)
+
+        def latched() -> int:
+            return sum(e.type == "RISK_LATCHED" for e in engine.events.since(0, 10_000))
+
+        engine.kill("tester")
+        engine.kill("tester")
+        assert latched() == 1
+        engine.release("tester", "checked")
+        engine.kill("tester")
+        assert latched() == 2

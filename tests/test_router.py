@@ -266,3 +266,51 @@ def test_a_late_listener_gets_the_backlog_once_and_in_order() -> None:
         times = [e.payload["open_time_ms"] for e in subscription.take()]
         assert times == [START_MS + k * MINUTE for k in range(15, 23)]
         subscription.close()
+
+
+ORDERS = ("ORDER_INTENT", "ORDER_SENT", "FILL")
+
+
+def test_one_trade_has_the_id_of_its_entry_s_decision() -> None:
+    doc = document(exits={"stop_loss": {"fraction": 0.02}, "time_exit": {"max_candles": 3}})
+    rows = [
+        *(*flat(1, volume=LONG), *flat(2), (100, 100, 97, 97), *flat(2, 97.0)),
+        *(*flat(1, 97.0, LONG), *flat(8, 97.0)),
+    ]
+    with parallel(series(rows)) as engine:
+        keys = added(engine, "a", "b", doc=doc)
+        engine.step(len(rows))
+        events = engine.events.since(0, 100_000)
+        stories = {}
+        for key in keys:
+            entries = [
+                e for e in events if e.strategy_id == key and e.type == "DECISION" and e.payload["reason"] == "enter"
+            ]
+            parts = [e for e in events if e.strategy_id == key and (e.type in ORDERS or e.type.startswith("POSITION_"))]
+            ids = list(dict.fromkeys(e.correlation_id for e in parts))
+            assert ids == [e.correlation_id for e in entries]
+            assert len(ids) == engine.stats(key)["total_trades"] == 2
+            trades = [[e.type for e in parts if e.correlation_id == each] for each in ids]
+            assert [trade.count("FILL") for trade in trades] == [2, 2]
+            assert [trade.count("ORDER_SENT") for trade in trades] == [1, 2], "the stop needs no order of its own"
+            assert [(trade.count("POSITION_OPENED"), trade.count("POSITION_CLOSED")) for trade in trades] == [
+                (1, 1)
+            ] * 2
+            stories[key] = set(ids)
+        assert not stories[keys[0]] & stories[keys[1]]
+
+
+def test_ids_stay_apart_when_a_slot_is_used_again() -> None:
+    rows = [*flat(1, volume=LONG), *flat(2), *flat(1, volume=LONG), *flat(4)]
+    with parallel(series(rows)) as engine:
+        (first,) = added(engine, "a")
+        engine.step(2)
+        engine.remove(first, policy="close")
+        (second,) = added(engine, "b")
+        engine.step(4)
+        events = [e for e in engine.events.since(0, 10_000) if e.correlation_id]
+        ids = [{e.correlation_id for e in events if e.strategy_id == key} for key in (first, second)]
+        assert all(ids)
+        assert not ids[0] & ids[1]
+        orders = [e.payload["order_id"] for e in events if e.type == "ORDER_SENT"]
+        assert len(orders) == len(set(orders)) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -510,3 +511,53 @@ def test_switch_events_tell_the_story() -> None:
         told = [(e.type, e.strategy_id) for e in after if e.type.startswith("STRATEGY_") and "STATE" not in e.type]
         assert told == [("STRATEGY_ACTIVATED", second), ("STRATEGY_DEACTIVATED", first), ("STRATEGY_SWITCHED", second)]
         assert after[-1].payload["position_action"] == "kept"
+
+
+# Removing and activating at once.
+
+
+@pytest.mark.parametrize("ops", [("remove", "activate"), ("activate", "remove")])
+def test_removing_and_activating_at_once_leaves_nothing_half_done(ops: tuple[str, str]) -> None:
+    with Engine("case", candles=wander(300, 1), markets=[market()], cash=1e6, limits=FREE, mode="parallel") as engine:
+        key = engine.add(document())
+        other = engine.add(document("other"))
+        engine.activate(other)
+        engine.step(100)
+        options = {"remove": {"policy": "close"}, "activate": {}}
+        jobs = {op: engine.submit(op, key, **options[op]) for op in ops}
+        for job in jobs.values():
+            with contextlib.suppress(StratnbError):
+                job.result(10.0)
+        refused = [op for op, job in jobs.items() if job.error is not None]
+        assert len(refused) == 1, "exactly one of them wins"
+        assert isinstance(jobs[refused[0]].error, StratnbError)
+        kept = [record.strategy_id for record in engine.list()]
+        routed = [lane.context.strategy_id for lane in engine.desk.router.lanes]
+        assert kept == ([key, other] if refused == ["remove"] else [other])
+        assert sorted(routed) == sorted(kept)
+        assert sorted(engine.desk.cache.ids()) == sorted(kept)
+        assert len(engine.desk.services.positions.all()) == len(kept)
+        assert engine.step(100) == 100
+        if refused == ["activate"]:
+            key = engine.add(document())
+            assert engine.activate(key).success
+        engine.remove(key, policy="close")
+        assert [record.strategy_id for record in engine.list()] == [other]
+
+
+@pytest.mark.parametrize("state", ["dormant", "active"])
+def test_a_strategy_is_removed_once(state: str) -> None:
+    with Engine("case", candles=wander(300, 1), markets=[market()], cash=1e6, limits=FREE, mode="parallel") as engine:
+        key = engine.add(document())
+        engine.activate(key)
+        engine.step(50)
+        if state == "dormant":
+            engine.deactivate(key, policy="close")
+        jobs = [engine.submit("remove", key, policy="close") for _ in range(3)]
+        for job in jobs:
+            with contextlib.suppress(StratnbError):
+                job.result(10.0)
+        assert [job.error is None for job in jobs] == [True, False, False]
+        assert all(isinstance(job.error, StratnbError) for job in jobs[1:])
+        assert engine.list() == ()
+        assert sum(e.type == "STRATEGY_REMOVED" for e in engine.events.since(0, 10_000)) == 1

@@ -474,3 +474,25 @@ def test_equity_is_cash_plus_what_is_held(seed: int) -> None:
         known = rows[:, at.F_TIME] <= times[i]
         quantity = (rows[known, at.F_SIGN] * rows[known, at.F_QUANTITY]).sum()
         assert result.equity_curve[i] == pytest.approx(1e6 + flow[known].sum() + quantity * candles.close[i], rel=1e-12)
+
+
+# A fill larger than the position closes the trade and opens the next.
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_fill_that_crosses_zero_is_two_trades(sign: float) -> None:
+    book, fill = np.zeros(at.W_BOOK), np.zeros(at.W_FILL)
+    book[at.B_CAPITAL] = 1_000.0
+    for side, quantity, price, time in ((sign, 2.0, 100.0, 1.0), (-sign, 5.0, 110.0, 2.0)):
+        fill[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE, at.F_TIME]] = side, quantity, price, time
+        loop.apply(book, fill)
+    assert book[at.B_QUANTITY] == fill[at.F_AFTER] == -3.0 * sign
+    assert book[at.B_AVERAGE] == book[at.B_PEAK] == book[at.B_TROUGH] == 110.0
+    assert book[at.B_REALIZED] == fill[at.F_REALIZED] == 20.0 * sign
+    assert (book[at.B_TRADES], book[at.B_TRADE_NO], fill[at.F_TRADE]) == (1.0, 2.0, 1.0)
+    assert (book[at.B_ORIGINAL], book[at.B_OPENED_MS], book[at.B_TRADE_REALIZED]) == (3.0, 2.0, 0.0)
+    assert (book[at.B_GAINS], book[at.B_LOSSES]) == ((20.0, 0.0) if sign > 0 else (0.0, 20.0))
+    fill[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE, at.F_TIME]] = sign, 3.0, 100.0, 3.0
+    loop.apply(book, fill)
+    assert (book[at.B_QUANTITY], book[at.B_TRADES]) == (0.0, 2.0)
+    assert book[at.B_REALIZED] == pytest.approx(20.0 * sign + 30.0 * sign)
