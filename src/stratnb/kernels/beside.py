@@ -27,11 +27,11 @@ WORTH_IT = 8
 
 def prepare(kernels: Iterable[Kernel[..., Any]]) -> None:
     """Compile what is not compiled yet, or load it from disk; a progress line shows when that takes a while."""
-    todo = list(dict.fromkeys(item for item in kernels if not item.is_ready))
+    waiting = list(dict.fromkeys(item for item in kernels if not item.is_ready))
     quiet = threading.current_thread() is not threading.main_thread()
     shown: dict[str, Any] = {"desc": "Compiling blocks (first run only)", "unit": "block", "delay": 0.7, "leave": False}
-    with helped(todo):
-        for item in tqdm(todo[::-1], disable=quiet, **shown):
+    with helped(waiting):
+        for item in tqdm(waiting[::-1], disable=quiet, **shown):
             item.compiled()
 
 

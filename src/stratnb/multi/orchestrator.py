@@ -89,17 +89,17 @@ class TradingOrchestrator:
         When a block raises, the memory is as before.
         """
         start = int(np.searchsorted(rows[:, at.C_TIME], self.watermark_ms, side="right"))
-        todo = rows[start - 1 :] if start else rows
+        missed = rows[start - 1 :] if start else rows
         first = 1 if start else 0
         books, account, before = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT), self.memory.copy()
         books[0, at.B_EQUITY], books[0, at.B_LEVERAGE] = self.context.book.row[at.B_EQUITY], 1.0
         nothing = np.empty((0, 0))
         try:
-            while first < len(todo):
-                stop = min(len(todo), first + CATCHUP_CHUNK)
+            while first < len(missed):
+                stop = min(len(missed), first + CATCHUP_CHUNK)
                 decisions = np.empty((2 * (stop - first), self.plan.decision_width))
                 made = loop.scan(
-                    loop.parts(), self.plan.code, self.plan.params, self.memory, books, account, todo, first, stop,
+                    loop.parts(), self.plan.code, self.plan.params, self.memory, books, account, missed, first, stop,
                     np.empty(0, np.int64), nothing, decisions,
                 )  # fmt: skip
                 self.log.extend(decisions[:made])
