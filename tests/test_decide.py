@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,14 @@ AGGREGATE, JUDGE = plain(aggregate.py_func), plain(judge.py_func)
 
 
 @pytest.fixture(autouse=True, scope="module")
+def added(values: Iterable[float]) -> float:
+    """Add one by one as the kernel does; from Python 3.12 on `sum` compensates the rounding of floats."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 def test_blocks() -> Iterator[None]:
     with registered():
         yield
@@ -69,12 +77,12 @@ def aggregated(rules: Rules, signals: list[Signal]) -> Verdict:
         if split:
             return Verdict("conflict", 0, 0.0, 0.0)
         return Verdict("enter", majority, numbers[majority] / len(kept), max(s[1] for s in sides[majority]))
-    weighted = {d: sum(c * w for _, c, w in sides[d]) for d in (1, -1)}
-    weights = {d: sum(w for *_, w in sides[d]) for d in (1, -1)}
+    weighted = {d: added(c * w for _, c, w in sides[d]) for d in (1, -1)}
+    weights = {d: added(w for *_, w in sides[d]) for d in (1, -1)}
     if rules.mode == "weighted":
         scores = {d: weighted[d] / weights[d] if weights[d] else 0.0 for d in (1, -1)}
     else:
-        total = sum(w for *_, w in signals)
+        total = added(w for *_, w in signals)
         scores = {d: weighted[d] / total for d in (1, -1)}
     if abs(scores[1] - scores[-1]) <= 1e-12:
         return Verdict("tie", 0, 0.0, 0.0)
