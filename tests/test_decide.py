@@ -22,7 +22,6 @@ from trading_cases import FREE, Floats, document, flat, market, registered, seri
 AGGREGATE, JUDGE = plain(aggregate.py_func), plain(judge.py_func)
 
 
-@pytest.fixture(autouse=True, scope="module")
 def added(values: Iterable[float]) -> float:
     """Add one by one as the kernel does; from Python 3.12 on `sum` compensates the rounding of floats."""
     total = 0.0
@@ -31,6 +30,7 @@ def added(values: Iterable[float]) -> float:
     return total
 
 
+@pytest.fixture(autouse=True, scope="module")
 def test_blocks() -> Iterator[None]:
     with registered():
         yield

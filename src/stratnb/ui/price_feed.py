@@ -68,6 +68,11 @@ class PriceFeed:
         self.page(time_ms - half, time_ms + half, self.window.step_ms)
         self._target = (time_ms - half, time_ms + half)
 
+    def stay(self) -> None:
+        """Keep what is seen with the next whole update, whose figure is a new one."""
+        if self._seen[1] > self._seen[0]:
+            self._target = self._seen
+
     def zoom(self, span_ms: float, step_ms: int) -> None:
         """Show the newest `span_ms` in candles of `step_ms`, or of longer ones if they would be too many."""
         self.span_ms, self.follow = span_ms, True

@@ -256,6 +256,8 @@ class PriceChart(Panel):
         """Draw a new figure: another axis or other decimals."""
         figure, theme = price_figure(self._decimals, log=bool(self._log.value))
         self.chart.redraw(figure, theme)
+        if self.feed is not None and not self.feed.follow:
+            self.feed.stay()
         self._touch()
 
     def _save(self) -> None:

@@ -133,7 +133,9 @@ class EngineBar(ActingPanel):
             "Kill…", "danger", "kill", "Stop all strategies at once; asks before it acts", do=self._ask_kill
         )
         self.flatten.observe(lambda _: self.kill_confirm.say(self._kill_effect()), "value")
-        return [self.run, self.step, self.speed, self.stop, self.kill]
+        self.why = styled(field("Reason", "why trading may go on"), "sn-off")
+        self.release = styled(btn("Release", tip="Let entries be taken again", do=self._release), "sn-off")
+        return [self.run, self.step, self.speed, self.stop, self.why, self.release, self.kill]
 
     def _make_feed(self) -> None:
         self.feed = styled(w.HTML(), "sn-feed")
@@ -180,6 +182,8 @@ class EngineBar(ActingPanel):
         (self.run.add_class if view.state == "stopped" else self.run.remove_class)("is-primary")
         self._put(self.step, "disabled", view.state != "paused" or bool(why))
         self._put(self.stop, "disabled", view.state == "stopped")
+        for widget in (self.why, self.release):
+            show(widget, view.risk_state == "HALTED")
         if view.feed is not None and view.feed.speed in dict(_SPEEDS).values() and view.feed.speed != self.speed.value:
             self._echo = True
             self.speed.value = view.feed.speed
@@ -216,15 +220,19 @@ class EngineBar(ActingPanel):
         self._ask(self.kill_confirm, self.kill, self._kill_effect(), self._kill_now)
 
     def _kill_now(self) -> None:
-        done = "Killed: no order is sent any more."
+        done = "Killed: no entry is taken until you release trading; candles go on."
         self.act("kill", author="panel", flatten=self.flatten.value, done=done)
+
+    def _release(self) -> None:
+        done = "Released: entries are taken again."
+        self.act("release", author="panel", reason=self.why.value, done=done)
 
     def _kill_effect(self) -> str:
         view = self._view
         busy = sum(s.state not in ("dormant", "failed", "removed") for s in view.strategies) if view else 0
         held = view.open_positions if view else 0
         fate = f"closes {held} positions at market" if self.flatten.value else f"keeps {held} positions and their stops"
-        return f"Stops {busy} strategies for good, {fate}."
+        return f"Halts trading of {busy} strategies until you release it, {fate}."
 
     def _toggle_drawer(self) -> None:
         show(self.drawer, "sn-off" in self.drawer._dom_classes)

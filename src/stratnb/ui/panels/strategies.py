@@ -130,7 +130,7 @@ def _actions(s: StrategyView) -> list[dict[str, Any]]:
         swap["off"] = "Failed: nothing to switch from"
     drop = {"a": "remove", "t": "Remove…", "kind": "quiet", "label": f"Remove {name}"}
     rest = {"a": "deactivate", "t": "Deactivate…", "kind": "quiet", "label": f"Deactivate {name}"}
-    return [first, swap, rest if s.state in _BUSY else drop]
+    return [first, swap, drop if s.state == "managing" or s.state not in _BUSY else rest]
 
 
 class StrategyTable(ActingPanel):

@@ -112,22 +112,25 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
         running = [s for s in rows if s.state == "active"]
         self.source.options = [(_name(s), s.strategy_id) for s in running] or [("None", "")]
         self.source.value = self.source.options[0][1]
-        self.target.options = [(_name(s), s.strategy_id) for s in rows if s.state != "failed"]
+        ready = [s for s in rows if s.state in ("dormant", "managing")]
+        self.target.options = [(_name(s), s.strategy_id) for s in ready] or [("None is free", "")]
+        self.target.value = row.strategy_id if row in ready else self.target.options[0][1]
         if row in running:
             self.source.value = row.strategy_id
-            others = [s.strategy_id for s in rows if s.strategy_id != row.strategy_id and s.state != "failed"]
-            self.target.value = next(iter(others), row.strategy_id)
-        elif row.state != "failed":
-            self.target.value = row.strategy_id
 
     def _explain(self) -> None:
+        self.confirm.no.click()  # what was previewed was another policy
         words = _POLICIES.get(self.policy.value or "", "")
         self.hint.value = f"<span>{escape(words)}</span>"
 
     def ask(self) -> None:
         """Ask for the second step; a switch is tried out first and says which orders it would send."""
-        if self.op == "switch":
+        if self.op == "switch" and not self.target.value:
+            hint = "add another strategy, or deactivate one; then switch to it"
+            self.owner.refuse(Refused("no_target", "every other strategy is active already", hint=hint))
+        elif self.op == "switch":
             self.owner.act("switch", dry_run=True, then=self._previewed, **self._switch())
+        if self.op == "switch":
             return
         row = self.owner.find(self.strategy_id)
         held = (
@@ -135,11 +138,12 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
             if row and row.side
             else ""
         )
-        tail = (
-            "Frees its slot; its results leave the table."
-            if self.op == "remove"
-            else "It receives no candles until it is activated."
-        )
+        tail = "Frees its slot; its results leave the table."
+        if self.op == "deactivate":
+            stays = bool(row and row.side and self.policy.value == "keep")
+            tail = (
+                "It takes no entry and manages the position until it is flat." if stays else "It rests until activated."
+            )
         self.confirm.ask(held + tail, self._go)
 
     def _previewed(self, result: Any) -> None:
