@@ -168,3 +168,12 @@ def test_an_analyzer_keeps_kind_and_block_together() -> None:
     assert row.fields["params"].widget is not None
     row.fields["params"].box.value = "rsi"
     assert made.value.analyzers[0].kind == made.value.analyzers[0].params.kind == "rsi"
+
+
+def test_a_form_with_a_shown_fault_tells_it() -> None:
+    made = form(build_config("trend-rider").config)
+    assert list(made.faults()) == []
+    name = made.fields["name"]
+    assert not name.offer("my form") and made.value.name == "trend-rider"
+    assert [fault.split(":")[0] for fault in made.faults()] == [name.spec.title]
+    assert name.offer("my-form") and list(made.faults()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,6 +81,16 @@ class Editor:
         self._message.value = f'<span role="alert">{escape(fault)}</span>' if fault else ""
         (self._message.add_class if not fault else self._message.remove_class)("sn-off")
         return not fault
+
+    def faults(self) -> Iterator[str]:
+        """Yield the messages that are shown now, of this field and of those inside it."""
+        if self.fault:
+            yield f"{self.spec.title}: {self.fault}"
+        for part in vars(self).values():
+            inside = part.values() if isinstance(part, dict) else part if isinstance(part, list) else (part,)
+            for item in inside:
+                if isinstance(item, Editor):
+                    yield from item.faults()
 
     @cached_property
     def widget(self) -> w.Widget:

@@ -122,6 +122,9 @@ class AddStrategy(w.VBox):  # type: ignore[misc]
     def _from_form(self) -> dict[str, Any]:
         if self.form is None:
             raise ConfigError("missing", "the form is empty", hint="pick a strategy to start from")
+        faults = list(self.form.faults())
+        if faults:
+            raise ConfigError("form_invalid", faults[0], hint="correct the marked fields, then add it")
         document: dict[str, Any] = self.form.value.to_document()
         return document
 
