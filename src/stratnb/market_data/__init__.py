@@ -3,14 +3,18 @@
 from stratnb.market_data.archive import Archive
 from stratnb.market_data.calendar import minute_of_week
 from stratnb.market_data.candles import Candles, market_from
+from stratnb.market_data.compare import difference_report
 from stratnb.market_data.load import QualityReport, load_candles
 from stratnb.market_data.resample import resample
 from stratnb.market_data.synthetic import synthetic_market
+from stratnb.market_data.tail import ArchiveTail
 
 __all__ = [
     "Archive",
+    "ArchiveTail",
     "Candles",
     "QualityReport",
+    "difference_report",
     "load_candles",
     "market_from",
     "minute_of_week",
