@@ -50,7 +50,7 @@ class ArchiveTail:
         return Candles(symbol, timeframe, np.array(list(rows), np.int64), *(values[:, k] for k in range(5)))
 
     def read(self, symbol: str, timeframe: str, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
-        """Return archive and tail as one series, start_ms <= open time < end_ms; where both have a candle, the tail's."""
+        """Return archive and tail as one series, start_ms <= open time < end_ms; of a candle in both, the tail's."""
         fresh = self.pending(symbol, timeframe)
         low = -(2**62) if start_ms is None else start_ms
         high = 2**62 if end_ms is None else end_ms
