@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from stratnb.errors import Refused
 from stratnb.events import Event
+from stratnb.kernels.layout import DECISION_REASONS, ENTER, SKIP, Z_ENTER, Z_LOW_SCORE
 from stratnb.model import Fill
+from stratnb.multi.explain import REASON_TEXTS
 from stratnb.strategy.documents import build_config
 from stratnb.view import (
     AnalyzerView,
@@ -25,8 +27,10 @@ from stratnb.view import (
     DecisionView,
     EngineView,
     FeedView,
+    OrderView,
     PositionView,
     StrategyView,
+    WhatIfView,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -82,6 +86,9 @@ class SampleBoard:
         self.submitted: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[SampleJob] = []
         self.broken: Exception | None = None
+        self.late_ms = 0.0
+        self.timeframe = "1m"
+        self.orders: tuple[OrderView, ...] = ()
         self._seq = 0
         self._fills = {self.strategy_id(i): _fills(self.strategy_id(i), self._rows(i)) for i in range(strategies)}
 
@@ -135,6 +142,7 @@ class SampleBoard:
             events_seq=self._seq,
             events_dropped=0,
             version="0.1.0",
+            orders=self.orders,
         )
 
     def events_since(self, seq: int, limit: int = 1000) -> Sequence[Event]:
@@ -195,17 +203,25 @@ class SampleBoard:
         made = {"ema21": _ema(rows[:, 3], 21), "ema55": _ema(rows[:, 3], 55)}
         made["an.level.support"] = _levels(rows[:, 2], np.min)
         made["an.level.resistance"] = _levels(rows[:, 1], np.max)
-        out = np.column_stack([rows[:, 5], *(made[name] for name in names)])
+        out = self._closes(np.column_stack([rows[:, 5], *(made[name] for name in names)]))
         if before_ms is not None:
             out = out[out[:, 0] < before_ms]
         return out[-last:]
 
-    def decisions(self, strategy_id: str) -> Floats:
-        """Return a decision per closed candle: WAIT, and ENTER before each entry."""
+    def decisions(self, strategy_id: str, *, last: int | None = None) -> Floats:
+        """Return a decision a closed candle: SKIP, and ENTER before each entry; in catch-up before `late_ms`."""
         times = self._rows(self._index(strategy_id))[:, 5]
         entries = [fill.time_ms - self.step_ms for fill in self._fills[strategy_id] if fill.realized_pnl == 0.0]
-        action = np.isin(times, entries).astype(float)
-        return np.column_stack([times, action, action, np.zeros(len(times))])
+        enter = np.isin(times, entries)
+        action, reason = np.where(enter, ENTER, SKIP), np.where(enter, Z_ENTER, Z_LOW_SCORE)
+        stop = np.where(enter, 0.995 * self._rows(self._index(strategy_id))[:, 3], np.nan)
+        rows = np.column_stack([times, action, enter, reason, np.full(len(times), 0.29), stop, times < self.late_ms])
+        rows = self._closes(rows)
+        return rows if last is None else rows[-last:]
+
+    def reasons(self, strategy_id: str) -> dict[int, tuple[str, str]]:
+        """Return the words of the reasons."""
+        return {code: (word, REASON_TEXTS[word]) for code, word in enumerate(DECISION_REASONS)}
 
     def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
         """Return a decision explained, or None outside the candles."""
@@ -248,6 +264,22 @@ class SampleBoard:
             warmup_needed=55,
         )
 
+    def undecided(self, strategy_id: str, open_time_ms: int | None = None) -> str:
+        """Return a reason."""
+        return "Gap: 3 candles are missing."
+
+    def what_if(
+        self, strategy_id: str, changes: Mapping[str, Any], open_time_ms: int | None = None
+    ) -> WhatIfView | None:
+        """Return counts that grow with the number of changes; the decision itself stays."""
+        rows, made = self.decisions(strategy_id), self.decision(strategy_id, open_time_ms)
+        old = int((rows[:, 1] == ENTER).sum())
+        new, n = old + 10 * len(changes), len(rows)
+        reasons = (("enter", old, new), ("low_score", n - old, n - new))
+        return WhatIfView(
+            changes, made, n, int(rows[0, 0]), int(rows[-1, 0]), (old, new), new - old, 0, old, 0, reasons
+        )
+
     def fills(self, strategy_id: str | None = None) -> Sequence[Fill]:
         """Return the fills up to now."""
         now = self._now_ms()
@@ -259,6 +291,13 @@ class SampleBoard:
         rows = self.market[self.symbols[0]][: self.newest : 10]
         r = np.random.default_rng(self.seed + (0 if strategy_id is None else 1 + self._index(strategy_id)))
         return np.column_stack([rows[:, 5], 100_000.0 + np.cumsum(r.normal(6.0, 40.0, len(rows)))])
+
+    def _closes(self, rows: Floats) -> Floats:
+        """Return the rows of the minutes with which the strategy's candles close, at those candles' open times."""
+        factor = {"1m": 1, "5m": 5}[self.timeframe]
+        closes = rows[factor - 1 :: factor].copy()
+        closes[:, 0] -= (factor - 1) * MINUTE_MS
+        return closes
 
     def _index(self, strategy_id: str) -> int:
         return int(strategy_id.split("@", maxsplit=1)[0][1:])
@@ -279,7 +318,7 @@ class SampleBoard:
             title=self.title,
             symbol=self.symbol(i),
             label="",
-            timeframe="1m",
+            timeframe=self.timeframe,
             state="active" if held else "dormant",
             paused=False,
             cached=True,

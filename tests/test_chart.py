@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sample_board import MINUTE_MS, START_MS, SampleBoard
-from stratnb.model import Fill
+from stratnb.model import TIMEFRAMES, Fill
 from stratnb.ui.chart import Chart, Update, patch, put, stream
-from stratnb.ui.figures import LEVELS, LINES, equity_figure, price_figure
+from stratnb.ui.curve import equity_figure
+from stratnb.ui.figures import LEVELS, LINES, price_figure
 from stratnb.ui.marks import deals, position_ops, position_tags, trade_marks
 from stratnb.ui.panels.chart import PriceChart
-from stratnb.ui.panels.equity import EquityPanel, drawdown, hold
 from stratnb.ui.price_feed import PriceFeed
-from stratnb.ui.window import LIMIT, Window, gaps, grouped, price_columns, sampled
+from stratnb.ui.window import FORMING, LIMIT, Window, gaps, grouped, price_columns, sampled
+from stratnb.view import OrderView
 
 BASE_MS = MINUTE_MS
 
@@ -32,9 +35,14 @@ class Screen:
         self.columns: dict[str, list[float]] = {}
         self.messages: list[dict[str, Any]] = []
         self.asked = 0
+        self.files: list[dict[str, Any]] = []
+        self.lengths: dict[str, list[float]] = {}
         monkeypatch.setattr(chart, "send", self.receive)
 
     def receive(self, message: dict[str, Any], buffers: Any = None) -> None:
+        if "file" in message:
+            self.files.append(message)
+            return
         self.messages.append(message)
         if not message.get("snapshot") and message["seq"] != (self.seq or 0) + 1:
             self.asked += 1
@@ -43,6 +51,9 @@ class Screen:
         for op in message["ops"]:
             if op["model"] == "src":
                 self._apply(op, buffers)
+            elif op["op"] == "set":
+                first = next(iter(op["data"].values()))
+                self.lengths[op["model"]] = np.frombuffer(buffers[first["buffer"]]).tolist()
 
     def _apply(self, op: dict[str, Any], buffers: Any) -> None:
         if op["op"] == "set":
@@ -107,6 +118,122 @@ def test_a_grouped_candle_grows_as_its_parts_close(panel: Any, role: str) -> Non
         _same(panel)
 
 
+@pytest.mark.parametrize("role", ["1m", "5m", "1h"])
+def test_the_candle_that_is_being_built_is_drawn_lighter_and_replaced_when_it_closes(panel: Any, role: str) -> None:
+    panel.board.timeframe = "5m"
+    panel.feed = None
+    panel._dirty = True
+    panel.pump.paint_now()
+    assert panel._timeframe.options == ("1m", "5m", "15m", "1h", "4h")
+    panel._timeframe.value = role
+    step_ms, minutes = TIMEFRAMES[role], panel.board.market["BTC/USDT"]
+    for n in (1, 1, 1, 1, 1, 3, 7, 60, 1, 300):
+        panel.board.advance(n)
+        panel.pump.paint_now()
+        _same(panel)
+        shown, part = panel.screen.columns, minutes[: panel.board.newest]
+        whole = grouped(part, step_ms)[-1]
+        assert [shown[name][-1] for name in "ohlct"] == [whole[i] for i in (0, 1, 2, 3, 5)]
+        closed = part[-1, 5] + MINUTE_MS == shown["t"][-1] + step_ms
+        assert shown["a"][-1] == (1.0 if closed else FORMING) and set(shown["a"][:-1]) == {1.0}
+        assert bool(panel.to_frame()["provisional"].iloc[-1]) is not closed
+    assert panel.screen.asked == 0
+
+
+def test_a_line_on_shorter_candles_is_known_from_the_close_on() -> None:
+    window = Window("BTC/USDT", "s0@BTC/USDT", "5m", 5 * BASE_MS, BASE_MS, feed="1m")
+    times = np.arange(10.0) * BASE_MS
+    rows = window.shifted(np.array([[0.0, 1.0], [5.0 * BASE_MS, 2.0]]))
+    line = sampled(times, BASE_MS, rows, window.base_ms - BASE_MS)[:, 0]
+    np.testing.assert_array_equal(line, [np.nan] * 4 + [1.0] * 5 + [2.0])
+
+
+def test_entries_decided_in_a_catch_up_are_hollow_and_come_with_one_message(panel: Any) -> None:
+    def ghosts() -> Any:
+        ops = [op for op in panel.screen.messages[-1]["ops"] if op["model"] == "ghosts"]
+        return len(ops) and len(panel.screen.lengths["ghosts"])
+
+    assert ghosts() == 0
+    panel.board.late_ms = 1e15
+    before = len(panel.screen.messages)
+    panel.board.advance(400)
+    panel.pump.paint_now()
+    assert len(panel.screen.messages) == before + 1
+    decided = panel.board.decisions("s0@BTC/USDT")
+    assert ghosts() == (decided[decided[:, 0] >= panel.screen.columns["t"][0], 1] == 3.0).sum() > 5
+    assert set(panel.screen.columns["dl"]) == {1.0}
+
+
+def test_a_waiting_order_marks_the_slot_of_its_fill_until_it_is_gone(panel: Any) -> None:
+    end = int(panel.board.market["BTC/USDT"][panel.board.newest - 1, 5]) + MINUTE_MS
+    panel.board.orders = (OrderView("s0-1", "s0@BTC/USDT", "BTC/USDT", "buy", 0.4, False, "entry", end),)
+    panel.pump.paint_now()
+    assert panel.screen.lengths["pending"] == [end - MINUTE_MS / 2]
+    assert [t["t"] for t in panel.chart.tags if "pending" in t["t"]] == [
+        "Long entry pending · buy 0.4 · until the next open"
+    ]
+    before = len(panel.screen.messages)
+    panel.pump.paint_now()
+    assert len(panel.screen.messages) == before
+    panel.board.orders = ()
+    panel.pump.paint_now()
+    assert panel.screen.lengths["pending"] == [] and not any("pending" in tag["t"] for tag in panel.chart.tags)
+
+
+def test_the_saved_table_holds_what_is_in_view(panel: Any) -> None:
+    panel._export()
+    sent = panel.screen.files[-1]
+    table = pd.read_csv(io.StringIO(sent["text"]))
+    start, end = panel.feed.seen
+    inside = [t for t in panel.screen.columns["t"] if start <= t <= end]
+    assert sent["file"] == "BTC-USDT-1m.csv" and len(table) == len(inside) < 200
+    assert list(pd.to_datetime(table["open_time"]).map(lambda t: t.timestamp() * 1000)) == inside
+    assert {"EMA 21", "Resistance", "decision", "reason", "score"} <= set(table)
+    assert set(table["decision"]) <= {"SKIP", "ENTER"}
+
+
+def test_a_trade_is_picked_from_the_list(panel: Any) -> None:
+    words, entry_ms = panel._trade.options[4]
+    assert words.startswith("#") and "Long" in words and words.endswith(" R")
+    panel._trade.value = entry_ms
+    panel.pump.paint_now()
+    start, end = panel.screen.messages[-1]["range"]
+    assert (start + end) / 2 == entry_ms and panel._trade.value == 0 and panel._follow.value is False
+
+
+def test_going_to_a_trade_stops_following_even_while_the_newest_candle_is_in_view(panel: Any) -> None:
+    panel._range.value = 24
+    panel.pump.paint_now()
+    panel._trade.value = panel._trade.options[1][1]
+    panel.pump.paint_now()
+    there = panel.feed.seen
+    panel.board.advance(3)
+    panel.pump.paint_now()
+    assert there[0] < panel.screen.columns["t"][-1] < there[1] and panel._follow.value is False
+    assert panel.screen.messages[-1]["range"] is None and panel.feed.seen == there
+
+
+def test_a_running_feed_without_candles_is_stale(panel: Any) -> None:
+    view = panel.board.view()
+    quiet = replace(view, data_age_s=48.0)
+    assert panel.frame.heading.value == "<h2>Chart</h2>"
+    panel.tick(0.0, lambda board: quiet, force=True)
+    assert "no candle for 48 s" in panel.frame.heading.value
+    panel.tick(0.0, lambda board: replace(quiet, state="paused"), force=True)
+    assert panel.frame.heading.value == "<h2>Chart</h2>"
+
+
+def test_before_the_first_candle_the_chart_says_when_it_closes(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panel.board, "newest", 1)
+    monkeypatch.setattr(panel.board, "candles", lambda *args, **more: np.empty((0, 6)))
+    panel._dirty = True
+    panel.pump.paint_now()
+    assert "Waiting for the first candle" in panel._blank.value and "closes in 1 m" in panel._blank.value
+    monkeypatch.undo()
+    panel.pump.paint_now()
+    assert panel._blank.value == ""
+
+
 def test_panning_left_pages_older_candles_in_and_following_brings_the_newest_back(panel: Any) -> None:
     rows = panel.board.market["BTC/USDT"]
     panel._on_range(float(rows[100, 5]), float(rows[230, 5]))
@@ -151,12 +278,12 @@ def test_switching_strategy_line_and_scale(panel: Any) -> None:
 def test_switching_strategies_leaves_no_widgets_behind(panel: Any) -> None:
     from ipywidgets.widgets.widget import _instances
 
-    sizes = []
+    others, sizes = set(_instances), []
     for i in range(6):
         panel.show(panel.board.strategy_id(i % 2))
-        panel.pump.paint_now()
-        sizes.append(len(_instances))
-    assert sizes[-1] == sizes[-2] == sizes[0]
+        panel.tick(0.0, lambda board: board.view(), force=True)
+        sizes.append(len(set(_instances) - others))
+    assert sizes[-1] == sizes[-2] == sizes[-3] == sizes[-4]
 
 
 def test_the_last_trade_is_brought_into_view(panel: Any) -> None:
@@ -179,7 +306,7 @@ def test_without_strategies_the_chart_says_what_to_do() -> None:
 def test_the_frame_equals_what_is_drawn(panel: Any) -> None:
     frame = panel.to_frame()
     assert list(frame["close"]) == panel.screen.columns["c"]
-    assert {"ema21", "an.level.support"} <= set(frame)
+    assert {"EMA 21", "Support", "decision", "reason", "catch_up"} <= set(frame) and not frame["provisional"].any()
 
 
 def test_a_feed_keeps_no_candles() -> None:
@@ -249,6 +376,9 @@ def test_a_window_of_too_many_candles_takes_longer_ones() -> None:
     assert window.widened(2_000 * BASE_MS).factor == 1
     assert window.widened(2_001 * BASE_MS).factor == 2
     assert replace(window, step_ms=5 * BASE_MS).widened(129_600 * BASE_MS).factor == 120
+    five = Window("BTC/USDT", "s0", "5m", 5 * BASE_MS, 60 * BASE_MS)
+    assert five.widened(100 * BASE_MS).step_ms == 60 * BASE_MS
+    assert replace(five, step_ms=BASE_MS).widened(2_001 * BASE_MS).step_ms == 5 * BASE_MS
 
 
 def _fill(side: str, quantity: float, price: float, minute: int, left: float, pnl: float = 0.0) -> Fill:
@@ -291,25 +421,28 @@ def test_position_lines_show_the_history_of_the_stop_and_open_targets_only() -> 
     assert all(len(op["data"]["y"]) == 0 for op in position_ops(None, 0.0)) and position_tags(None) == []
 
 
-def test_drawdown_and_buy_and_hold() -> None:
-    np.testing.assert_allclose(drawdown(np.array([100.0, 120.0, 90.0, 130.0])), [0.0, 0.0, -0.25, 0.0])
-    worth = hold(np.array([10.0, 20.0]), np.array([1.0, 3.0]), np.array([1.0, 2.0, 3.0]), 100.0)
-    assert worth.tolist() == [100.0, 100.0, 200.0]
+def test_a_chart_that_draws_every_candle_leaves_the_decisions_as_they_are() -> None:
+    from stratnb.engine import Engine
 
+    def run(*, drawn: bool) -> np.ndarray[Any, Any]:
+        with Engine("chart", mode="exclusive") as engine:
+            key = engine.add("simple-levels", symbol="BTC/USDT")
+            engine.step(2_000)
+            engine.activate(key)
+            chart = PriceChart(engine.board) if drawn else None
+            forming = 0
+            for _ in range(60):
+                engine.step(7)
+                if chart is not None:
+                    chart.tick(0.0, lambda board: board.view(), force=True)
+                    forming += int(chart.to_frame()["provisional"].sum())
+            if chart is not None:
+                assert forming == 60 - 12  # every fifth step ends with a close
+                chart.close()
+            rows, words = engine.board.decisions(key), engine.board.reasons(key)
+            assert rows.shape == (484, 7) and (rows[:, 6] == 1.0).sum() == 400
+            assert {int(code) for code in rows[:, 3]} <= set(words)
+            assert np.array_equal(engine.board.decisions(key, last=3), rows[-3:], equal_nan=True)
+            return rows
 
-def test_the_equity_panel_draws_chosen_curves_and_given_figures() -> None:
-    board = SampleBoard(3)
-    panel = EquityPanel(board, figures=lambda: {"Trades": 12, "Win rate": 0.5, "Note": "<b>"})
-    assert [row["c1"] for row in panel.table.rows] == ["12", {"t": "0.5000", "n": 0.5}, "<b>"]
-    assert "Account" in panel.legend.value
-    assert panel.kpi.rows[-1]["v"] == {"t": "n/a", "sub": "needs 10 days, has 2.1"}
-    panel._pick.children[1].value = True
-    panel.pump.paint_now()
-    sizes = {op["model"]: len(op["data"]["t"]) for op in panel._whole.ops if "t" in op["data"]}
-    assert sizes["s1"] > 0 and sizes["s0"] == 0 and sizes["account"] == len(board.equity())
-    assert "Level breakout ETH/USDT" in panel.legend.value
-    sent = panel.chart.sent
-    panel.tick(1e9, lambda b: b.view(), force=True)
-    assert panel.chart.sent == sent
-    assert list(panel.to_frame()) == ["time", "equity", "drawdown"]
-    panel.close()
+    np.testing.assert_array_equal(run(drawn=True), run(drawn=False))

@@ -66,7 +66,7 @@ def test_it_moves_pages_and_comes_back(voila: Callable[..., Any], open_page: Cal
     page.get_by_role("button", name="One").evaluate("button => button.click()")
     page.wait_for_function(f"() => {{ const [a, b] = ({read})(); return a === b; }}")
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Save PNG").click()
+        page.get_by_role("button", name="PNG", exact=True).click()
     assert saved.value.suggested_filename == "BTC-USDT-5m.png"
     faults.check()
 

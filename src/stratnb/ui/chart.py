@@ -120,6 +120,10 @@ class Chart(BrowserWidget):
         """Let the page offer the drawing as a file."""
         self.send({"png": name})
 
+    def save_text(self, name: str, content: str) -> None:
+        """Let the page offer a text as a file."""
+        self.send({"file": name, "text": content})
+
     def _label(self, update: Update) -> None:
         """Set tags and notes if they changed, in one message."""
         with self.hold_sync():

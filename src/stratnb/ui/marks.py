@@ -1,4 +1,4 @@
-"""What lies above the candles: entries and exits with their R, and the levels of the open position."""
+"""What lies above the candles: trades with their R, decisions of a catch-up, a waiting order, the open position."""
 
 from __future__ import annotations
 
@@ -9,12 +9,25 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from stratnb.kernels.layout import ENTER
 from stratnb.model import Fill
 from stratnb.ui.chart import Ops, put
-from stratnb.ui.format import signed, tone
-from stratnb.view import PositionView
+from stratnb.ui.format import quantity, signed, stamp, tone, words
+from stratnb.view import OrderView, PositionView
 
-__all__ = ["TRADES", "Deal", "deals", "position_ops", "position_tags", "trade_marks"]
+__all__ = [
+    "TRADES",
+    "Deal",
+    "deals",
+    "late_entries",
+    "late_ops",
+    "order_ops",
+    "order_tags",
+    "position_ops",
+    "position_tags",
+    "trade_marks",
+    "trade_words",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,12 +50,16 @@ class Deal:
         """Return whether it is flat again."""
         return bool(self.exits) and self.exits[-1].position_after == 0.0
 
+    @property
+    def pnl(self) -> float:
+        """Return the money it realized so far, before fees."""
+        return sum(fill.realized_pnl for fill in self.exits)
+
     def r_multiple(self, stop: float | None) -> float | None:
         """Return the realized pnl in multiples of the risk at entry, or None without a stop."""
         if stop is None or stop == self.entry:
             return None
-        pnl = sum(fill.realized_pnl for fill in self.exits)
-        return pnl / (abs(self.entry - stop) * self.quantity)
+        return self.pnl / (abs(self.entry - stop) * self.quantity)
 
 
 def deals(fills: Iterable[Fill]) -> list[Deal]:
@@ -98,9 +115,49 @@ def trade_marks(
 
 def _result(deal: Deal, x: float, y: float, stop: float | None) -> dict[str, Any]:
     """Return the note at the last exit: R, or the money when the first stop is not known."""
-    r, pnl = deal.r_multiple(stop), sum(fill.realized_pnl for fill in deal.exits)
-    words = f"{signed(pnl)}" if r is None else f"{signed(r, 1)} R"
-    return {"x": x, "y": y, "t": words, "tone": tone(pnl) or "mute", "at": "above" if deal.direction > 0 else "below"}
+    r, where = deal.r_multiple(stop), "above" if deal.direction > 0 else "below"
+    text = signed(deal.pnl) if r is None else f"{signed(r, 1)} R"
+    return {"x": x, "y": y, "t": text, "tone": tone(deal.pnl) or "mute", "at": where}
+
+
+def trade_words(deal: Deal, stop: float | None) -> str:
+    """Return a trade on one line: number, direction, entry time, and what it made or that it is open."""
+    r = deal.r_multiple(stop)
+    made = (signed(deal.pnl), "" if r is None else f"{signed(r, 1)} R") if deal.closed else ("open",)
+    way = "▲ Long" if deal.direction > 0 else "▼ Short"
+    return words([f"#{deal.number} {way}", stamp(deal.entry_ms), *made])
+
+
+def late_entries(decisions: Floats) -> Floats:
+    """Return the decisions to enter that were made while catching up, and so placed no order."""
+    found: Floats = decisions[(decisions[:, 1] == ENTER) & (decisions[:, 6] > 0.0)]
+    return found[-TRADES:]
+
+
+def late_ops(decisions: Floats, rows: Floats, step_ms: int) -> Ops:
+    """Return the operation that draws decisions of a catch-up, hollow, at the drawn candles `rows` they belong to."""
+    shown = decisions[decisions[:, 0] >= rows[0, 5]] if len(rows) else decisions[:0]
+    away = 0.8 * float(np.mean(rows[:, 1] - rows[:, 2])) if len(rows) else 0.0
+    at = np.searchsorted(rows[:, 5], shown[:, 0] // step_ms * step_ms, side="right") - 1
+    long = shown[:, 2] > 0.0
+    data = {"x": rows[at, 5], "long": np.where(long, rows[at, 2] - away, np.nan)}
+    return [put("ghosts", {**data, "short": np.where(long, np.nan, rows[at, 1] + away)})]
+
+
+def order_ops(order: OrderView | None, step_ms: int) -> Ops:
+    """Return the operation that draws the slot in which a waiting order fills."""
+    slots = [] if order is None else [order.created_ms // step_ms * step_ms]
+    return [put("pending", {"x0": [x - step_ms / 2.0 for x in slots], "x1": [x + step_ms / 2.0 for x in slots]})]
+
+
+def order_tags(order: OrderView | None, price: float) -> list[dict[str, Any]]:
+    """Return the tag of a waiting order at the newest price: what it does, why, and until when."""
+    if order is None:
+        return []
+    what = "Exit" if order.reduces else "Long entry" if order.side == "buy" else "Short entry"
+    why = f" ({order.reason})" if order.reduces else ""
+    text = f"{what}{why} pending · {order.side} {quantity(order.quantity)} · until the next open"
+    return [{"y": price, "t": text, "tone": "warn", "axis": False}]
 
 
 def _candle(rows: Floats, time_ms: int, step_ms: int, price: float) -> tuple[float, float, float]:

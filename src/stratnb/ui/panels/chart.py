@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import ipywidgets as widgets
 import pandas as pd
 
-from stratnb.model import TIMEFRAMES, timeframe_ms
+from stratnb.kernels.layout import ACTIONS
+from stratnb.model import timeframe_ms
 from stratnb.ui import controls
 from stratnb.ui.chart import Chart, Update
 from stratnb.ui.figures import LINES, price_figure
+from stratnb.ui.format import age
 from stratnb.ui.panel import Panel
+from stratnb.ui.panels.chart_rows import stale, strategy_label, table, timeframes
 from stratnb.ui.price_feed import PriceFeed
-from stratnb.view import Board, EngineView, PositionView, StrategyView
+from stratnb.view import Board, EngineView, OrderView, PositionView, StrategyView
 
 __all__ = ["PriceChart"]
 
 SPANS: Final = {"2 h": 2, "6 h": 6, "1 d": 24, "3 d": 72, "1 w": 168, "1 mo": 720, "3 mo": 2160}
 HOUR_MS: Final = 3_600_000
-ROLES: Final = ("5m", "15m", "1h", "4h", "1d")
-ROLES_MAX: Final = 3
+NO_TRADE: Final = ("Go to trade…", 0)
 LINES_FIRST: Final = 2  # drawn until others are switched on
 
 
@@ -43,6 +45,7 @@ class PriceChart(Panel):
         self._dirty = True
         self._fresh = False
         self._choosing = False
+        self._listed = -1
         self._pan: tuple[float, float] | None = None
         self.on_strategy: Callable[[str], None] = lambda strategy_id: None
         super().__init__(board)
@@ -71,39 +74,32 @@ class PriceChart(Panel):
         self._strategy.observe(lambda change: self._strategy_chosen(), "value")
         self._timeframe.observe(lambda change: self._timeframe_chosen(), "value")
         self._range.observe(lambda change: self._range_chosen(), "value")
-        last = controls.btn("Last trade", "quiet", tip="Go to the last trade", do=self.show_last_trade)
-        save = controls.btn("Save PNG", "quiet", tip="Save the drawing as a picture", do=self._save)
-        return [self._strategy, self._timeframe, self._range, last, save]
+        self._trade = controls.styled(controls.dropdown("Go to trade", [NO_TRADE], hide_label=True), "sn-goto")
+        self._trade.observe(lambda change: self._trade_chosen(), "value")
+        png = controls.btn("PNG", "quiet", tip="Save the drawing as a picture", do=self._save)
+        table = controls.btn("CSV", "quiet", tip="Save the shown candles with lines and decisions", do=self._export)
+        return [self._strategy, self._timeframe, self._range, self._trade, png, table]
 
     def show(self, strategy_id: str) -> None:
         """Show another strategy at the next tick."""
         self._wanted = strategy_id
         self._touch()
 
-    def show_at(self, time_ms: float) -> None:
-        """Move to a time at the next tick and stop following."""
+    def show_at(self, time_ms: float, *, center: bool = False) -> None:
+        """Move to a time at the next tick and stop following; without `center` only if it is out of view."""
         if self.feed is not None:
-            self.feed.go_to(time_ms)
+            self.feed.go_to(time_ms, center=center)
             self._touch()
 
     def show_last_trade(self) -> None:
         """Move to the newest fill of the strategy."""
         fills = self.board.fills(self.feed.window.strategy_id) if self.feed else ()
         if fills:
-            self.show_at(fills[-1].time_ms)
+            self.show_at(fills[-1].time_ms, center=True)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the drawn candles and lines; `open_time` is UTC."""
-        if self.feed is None:
-            return pd.DataFrame()
-        window = self.feed.window
-        rows = window.candles(self.board)
-        frame = pd.DataFrame(rows[:, :5], columns=["open", "high", "low", "close", "volume"])
-        frame.insert(0, "open_time", pd.to_datetime(rows[:, 5], unit="ms", utc=True))
-        lines = window.lines(self.board, rows[:, 5])
-        for i, name in enumerate(window.names):
-            frame[name] = lines[:, i]
-        return frame
+        """Return the drawn candles, lines and decisions; `open_time` is UTC, a provisional candle has not closed."""
+        return pd.DataFrame() if self.feed is None else table(self.board, self.feed)
 
     def paint(self, view: EngineView) -> None:
         """Draw what is new: everything when something was chosen or a view is new, the newest candles otherwise."""
@@ -117,20 +113,24 @@ class PriceChart(Panel):
             (start, end), self._pan = self._pan, None
             self._dirty = self.feed.page(start, end, self._step()) or self._dirty
         position = next((p for p in view.positions if p.strategy_id == row.strategy_id), None)
-        update = None if self._dirty or self._fresh else self.feed.advance(position)
+        order = next((o for o in view.orders if o.strategy_id == row.strategy_id), None)
+        update = None if self._dirty or self._fresh else self.feed.advance(position, order)
         if update is None:
-            self._draw(self.feed, position)
+            self._draw(self.feed, position, order, view)
         else:
             self.chart.push(update)
         self._mirror(self.feed)
+        self.mark_stale(stale(view))
 
-    def _draw(self, feed: PriceFeed, position: PositionView | None) -> None:
+    def _draw(self, feed: PriceFeed, position: PositionView | None, order: OrderView | None, view: EngineView) -> None:
         """Send everything to every view."""
         self._dirty = self._fresh = False
-        update = feed.whole(position)
+        update = feed.whole(position, order)
         if update is None:
-            words = f"The next {feed.window.primary} candle of {feed.window.symbol} starts the chart."
-            self.show_empty("Waiting for the first candle", words)
+            words = f"The next {feed.window.primary} candle of {feed.window.symbol} starts the chart; it closes in "
+            left_ms = feed.window.base_ms - view.now_ms % feed.window.base_ms
+            self.show_empty("Waiting for the first candle", f"{words}{age(left_ms / 1000)} of the feed's time.")
+            self._dirty = True
             return
         self.show_empty()
         self._configure(feed)
@@ -140,7 +140,7 @@ class PriceChart(Panel):
 
     def _select(self, view: EngineView) -> StrategyView | None:
         """Return the chosen strategy, and keep the selector in step with the strategies there are."""
-        options = [(_label(row), row.strategy_id) for row in view.strategies]
+        options = [(strategy_label(row), row.strategy_id) for row in view.strategies]
         ids = [value for _, value in options]
         kept, wanted = self._strategy.value, self._wanted
         if tuple(self._strategy.options) != tuple(options):
@@ -155,7 +155,8 @@ class PriceChart(Panel):
 
     def _open(self, row: StrategyView, view: EngineView) -> PriceFeed:
         """Bind the chart to a strategy."""
-        feed, base = PriceFeed(self.board, row), TIMEFRAMES[row.timeframe]
+        arriving = view.feed.timeframe if view.feed is not None else ""
+        feed = PriceFeed(self.board, row, arriving)
         chips = [controls.chip(label, i < LINES_FIRST) for i, (_, label) in enumerate(feed.lines)]
         feed.visible = [bool(chip.value) for chip in chips]
         for made in chips:
@@ -165,11 +166,12 @@ class PriceChart(Panel):
         for old in before:
             if old is not self._level_chip:
                 controls.discard(old)
-        roles = [t for t in ROLES if TIMEFRAMES[t] > base and TIMEFRAMES[t] % base == 0][:ROLES_MAX]
         self._choosing = True
-        self._timeframe.options = [row.timeframe, *roles]
+        self._timeframe.options, tips = timeframes(row.timeframe, arriving, self.board.document(row.strategy_id))
+        self._timeframe.tooltips = tips
         self._timeframe.value = row.timeframe
         self._range.value = 0
+        self._listed = -1
         self._choosing = False
         words = f"Price chart {row.symbol} {row.timeframe}. Left and right arrow keys step through candles."
         self.chart.caption = words
@@ -187,17 +189,32 @@ class PriceChart(Panel):
             for i, ((_, label), on) in enumerate(zip(feed.lines, feed.visible, strict=True))
             if on
         ]
-        live = feed.window.end_ms is None
-        cfg = {"cross": True, "decimals": self._decimals, "lines": lines, "live": live}
+        cfg: dict[str, Any] = {"cross": True, "decimals": self._decimals, "lines": lines}
+        cfg["levels"] = [[f"v{i}", label] for i, (_, label) in enumerate(feed.levels) if feed.levels_on]
+        cfg["live"], cfg["actions"] = feed.window.end_ms is None, [word.capitalize() for word in ACTIONS]
+        known = self.board.reasons(feed.window.strategy_id)
+        cfg["reasons"] = {str(code): sentence for code, (_, sentence) in known.items()}
         if cfg != self.chart.cfg:
             self.chart.cfg = cfg
 
     def _mirror(self, feed: PriceFeed) -> None:
-        """Let the switch say whether the chart follows."""
+        """Let the switch say whether the chart follows, and the list which trades there are."""
+        if feed.fills != self._listed:
+            self._listed, self._choosing = feed.fills, True
+            self._trade.options = [NO_TRADE, *feed.trades()]
+            self._trade.value = 0
+            self._choosing = False
         if self._follow.value != feed.follow:
             self._choosing = True
             self._follow.value = feed.follow
             self._choosing = False
+
+    def _trade_chosen(self) -> None:
+        """A trade was picked: its entry is brought to the middle, and the list offers every trade again."""
+        if self._choosing or not self._trade.value:
+            return
+        self.show_at(self._trade.value, center=True)
+        self._listed = -1
 
     def _step(self) -> int:
         """Return the candle length of the chosen timeframe."""
@@ -262,11 +279,17 @@ class PriceChart(Panel):
 
     def _save(self) -> None:
         """Let the browser save the drawing."""
-        if self.feed is not None:
-            symbol = "".join(c if c.isalnum() else "-" for c in self.feed.window.symbol)
-            self.chart.save_png(f"{symbol}-{self._timeframe.value}.png")
+        self.chart.save_png(self._file("png"))
 
+    def _export(self) -> None:
+        """Let the browser save the candles in view, with lines and decisions, as a table."""
+        frame = self.to_frame()
+        if self.feed is not None and self.feed.seen[1] > 0.0:
+            start, end = pd.to_datetime(list(self.feed.seen), unit="ms", utc=True)
+            frame = frame[frame["open_time"].between(start, end)]
+        self.chart.save_text(self._file("csv"), frame.to_csv(index=False))
 
-def _label(row: StrategyView) -> str:
-    """Return how the selector names a strategy."""
-    return f"{row.title or row.name} · {row.symbol}" + (f" · {row.label}" if row.label else "")
+    def _file(self, kind: str) -> str:
+        """Return the name of a file to save."""
+        symbol = "".join(c if c.isalnum() else "-" for c in self.feed.window.symbol) if self.feed else "chart"
+        return f"{symbol}-{self._timeframe.value}.{kind}"

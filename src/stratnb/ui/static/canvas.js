@@ -29,6 +29,14 @@ function column(value, buffers) {
   return new Float64Array(bytes);
 }
 
+function offer(name, href) {
+  const link = el('a');
+  link.download = name;
+  link.href = href;
+  link.click();
+  if (href.startsWith('blob:')) setTimeout(() => URL.revokeObjectURL(href), 10000);
+}
+
 const columns = (data, buffers) => Object.fromEntries(Object.entries(data).map(([key, value]) => [key, column(value, buffers)]));
 
 class Canvas {
@@ -93,10 +101,7 @@ class Canvas {
     pen.fillStyle = colour(this.host, '--sn-panel');
     pen.fillRect(0, 0, sheet.width, sheet.height);
     pen.drawImage(drawn, 0, 0);
-    const link = el('a');
-    link.download = name;
-    link.href = sheet.toDataURL('image/png');
-    link.click();
+    offer(name, sheet.toDataURL('image/png'));
   }
 
   clear() {

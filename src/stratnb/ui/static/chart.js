@@ -17,7 +17,7 @@ class Live {
 
   receive(message, buffers) {
     const started = performance.now();
-    if (message.png) { this.save(message); return; }
+    if (message.png || message.file) { this.save(message); return; }
     if (!message.ops) return;
     if (message.snapshot) this.asked = false;
     else if (this.seq === null || message.seq !== this.seq + 1) { this.ask(); return; }
@@ -26,6 +26,7 @@ class Live {
       for (const op of message.ops) this.canvas.apply(op, buffers);
       this.seq = message.seq;
       this.show(message.range, message.force);
+      this.fit();
     } catch (error) {
       this.seq = null;
       throw error;
@@ -39,9 +40,27 @@ class Live {
     this.range.setv({ start: range[0], end: range[1] });
   }
 
+  // BokehJS fits a logarithmic axis to all rows; this fits it to candles, shown lines, stop and entry in view.
+  fit() {
+    const axis = this.canvas.by('yr'), { start, end } = this.range || {}, seen = [];
+    if (axis?.type !== 'Range1d') return;
+    const take = (name, x, ...keys) => {
+      const data = this.canvas.by(name).data;
+      data[x].forEach((t, i) => { if (t >= start && t <= end) for (const key of keys) if (data[key][i] > 0) seen.push(data[key][i]); });
+    };
+    const lines = Object.keys(this.canvas.by('src').data).filter(key => this.canvas.by('r_' + key)?.visible && key[0] === 'k');
+    take('src', 't', 'l', 'h', ...lines);
+    take('stop', 'x', 'y');
+    take('entry', 'x1', 'y');
+    if (!seen.length) return;
+    const low = seen.reduce((a, b) => Math.min(a, b)), high = seen.reduce((a, b) => Math.max(a, b)), room = (high / low) ** 0.1;
+    axis.setv({ start: low / room, end: high * room });
+  }
+
   // Only a person's pan or zoom gets here: Python then stops following and pages older candles in.
   onRange() {
     if (this.applying) return;
+    this.fit();
     this.free = true;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tellRange(), 120);
@@ -61,7 +80,8 @@ class Live {
   save(message) {
     if (message.saved || !this.canvas.host.offsetParent) return;
     message.saved = true;
-    this.canvas.png(message.png);
+    if (message.png) this.canvas.png(message.png);
+    else offer(message.file, URL.createObjectURL(new Blob([message.text], { type: 'text/csv' })));
   }
 }
 

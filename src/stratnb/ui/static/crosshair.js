@@ -79,7 +79,8 @@ class Crosshair {
       item.append(el('span', how.tone ? 'sn-t-' + how.tone : '', value));
       this.top.append(item);
     };
-    this.top.append(el('span', 'sn-rd-time', stamp(data.t[k]) + (at == null && cfg.live ? '  (last)' : '')));
+    const forming = data.a?.[k] < 1, which = forming ? '  (forming)' : at == null && cfg.live ? '  (last)' : '';
+    this.top.append(el('span', 'sn-rd-time', stamp(data.t[k]) + which));
     put('O', this.number(data.o[k]));
     put('H', this.number(data.h[k]));
     put('L', this.number(data.l[k]));
@@ -88,6 +89,18 @@ class Crosshair {
     put('', `${change >= 0 ? '▲' : '▼'} ${sign}${this.number(Math.abs(change))} (${sign}${fraction}%)`, { tone });
     put('Vol', this.number(data.v[k], 1));
     for (const [key, label, line] of cfg.lines || []) if (data[key]) put(label, this.number(data[key][k]), { line });
+    for (const [key, label] of cfg.levels || []) if (data[key]) put(label, this.number(data[key][k]));
+    put('Decision', this.decided(data, k, cfg) || 'none');
+    this.top.lastChild.classList.add('is-row');
+  }
+
+  // The decision at a candle in words: action, direction, reason, score.
+  decided(data, k, cfg) {
+    const action = cfg.actions?.[data.da?.[k]];
+    if (!action) return '';
+    const way = { 1: ' long', '-1': ' short' }[data.dd[k]] || '', score = data.ds[k];
+    const words = [action + way, cfg.reasons?.[data.dr[k]], Number.isNaN(score) ? '' : 'score ' + this.number(score, 3)];
+    return words.concat(data.dl[k] ? 'in catch-up' : '').filter(Boolean).join(' · ');
   }
 
   place() {
