@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stratnb.events import Event
+from stratnb.model import Trade
 
 __all__ = [
     "AnalyzerView",
@@ -23,8 +24,11 @@ __all__ = [
     "DecisionView",
     "EngineView",
     "FeedView",
+    "LinkView",
+    "OrderView",
     "PositionView",
     "StrategyView",
+    "WhatIfView",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +50,10 @@ class FeedView:
 
 @dataclass(frozen=True, slots=True)
 class StrategyView:
-    """One row of the strategy table. Ratios are None while undefined; money in quote units."""
+    """One row of the strategy table. Ratios are None while undefined; money in quote units.
+
+    `last_candle_ms` is when the newest candle of the market closed; overrides and denials are name and value.
+    """
 
     strategy_id: str
     name: str
@@ -79,6 +86,27 @@ class StrategyView:
     warmup_done: int
     warmup_needed: int
     error: str
+    loaded_ms: int = 0
+    activated_ms: int | None = None
+    overrides: tuple[tuple[str, str], ...] = ()
+    risk_state: str = "ACTIVE"
+    risk_reason: str = ""
+    denials_by_code: tuple[tuple[str, int], ...] = ()
+    order: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """One working order; market orders of the paper exchange fill whole, at the open of the next candle."""
+
+    order_id: str
+    strategy_id: str
+    symbol: str
+    side: str
+    quantity: float
+    reduces: bool
+    reason: str
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +129,8 @@ class PositionView:
     stop_history: tuple[tuple[int, float], ...]
     pending_exit: str
     decimals: int
+    initial_stop: float | None = None
+    tick: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +149,7 @@ class CacheEntryView:
 
 @dataclass(frozen=True, slots=True)
 class CacheView:
-    """The statistics of the orchestrator cache."""
+    """The statistics of the orchestrator cache; the recent times are the newest 1000, oldest first."""
 
     capacity: int
     size: int
@@ -137,6 +167,8 @@ class CacheView:
     switch_ms: Mapping[str, float | None]
     resident_bytes: int
     entries: tuple[CacheEntryView, ...]
+    creation_recent_ms: tuple[float, ...] = ()
+    switch_recent_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +206,9 @@ class EngineView:
     host: str = ""
     pid: int = 0
     notes: tuple[str, ...] = ()
+    orders: tuple[OrderView, ...] = ()
+    trades_today: tuple[Trade, ...] = ()
+    events_by_type: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +227,34 @@ class AnalyzerView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One filter, sizing step or risk check at one candle."""
+    """One filter, step of the arithmetic or risk check at one candle.
+
+    `result` is the word to show where passed or failed does not say it, such as "Weakened ×0.85" or "Not reached".
+    """
 
     name: str
     passed: bool
     value: str
     limit: str
     note: str = ""
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """An order, fill or trade that came of a decision, or the trade it was made in; money in quote units.
+
+    `time_ms` is where it is on the chart; `pnl` is None while it is not known.
+    """
+
+    kind: Literal["order", "fill", "trade"]
+    ident: str
+    state: str
+    side: int
+    quantity: float
+    price: float | None
+    pnl: float | None
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +285,33 @@ class DecisionView:
     risk: tuple[CheckView, ...]
     warmup_done: int
     warmup_needed: int
+    inputs: tuple[tuple[str, float | None], ...] = ()
+    arithmetic: tuple[CheckView, ...] = ()
+    correlation_id: str = ""
+    links: tuple[LinkView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfView:
+    """The kept decisions of a strategy judged again under other thresholds, from the same candles; never traded.
+
+    `decision` is the one of the asked candle. `signals` counts what passes analyzers, filters and thresholds, as
+    (as configured, with the changes); `gained` and `lost` are their differences. `entered` of the kept decisions
+    became entries; `unlike` of them do not come out the same when judged again without changes. `reasons` are
+    (reason, as configured, with the changes).
+    """
+
+    changes: Mapping[str, Any]
+    decision: DecisionView | None
+    kept: int
+    first_ms: int
+    last_ms: int
+    signals: tuple[int, int]
+    gained: int
+    lost: int
+    entered: int
+    unlike: int
+    reasons: tuple[tuple[str, int, int], ...]
 
 
 class Board(Protocol):
@@ -264,12 +347,29 @@ class Board(Protocol):
         """Return rows of primary candles: open_time_ms, then the named columns (NaN while warming up)."""
         ...
 
-    def decisions(self, strategy_id: str) -> Floats:
-        """Return (open_time_ms, action code, direction, reason code) of the kept decisions, oldest first."""
+    def decisions(self, strategy_id: str, *, last: int | None = None) -> Floats:
+        """Return the kept decisions (the newest `last`), oldest first, shape (n, 7).
+
+        Columns: open_time_ms, action code, direction, reason code, score, stop (NaN without one), 1 if in catch-up.
+        """
+        ...
+
+    def reasons(self, strategy_id: str) -> dict[int, tuple[str, str]]:
+        """Return the word and the sentence of every reason code that a strategy's decisions may carry."""
         ...
 
     def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
         """Return one decision explained, the newest by default, or None when nothing was decided there."""
+        ...
+
+    def undecided(self, strategy_id: str, open_time_ms: int | None = None) -> str:
+        """Return in a sentence why there is no decision at a candle, or none at all."""
+        ...
+
+    def what_if(
+        self, strategy_id: str, changes: Mapping[str, Any], open_time_ms: int | None = None
+    ) -> WhatIfView | None:
+        """Return the kept decisions judged again with changes (document paths to values); None without decisions."""
         ...
 
     def fills(self, strategy_id: str | None = None) -> Sequence[Any]:

@@ -33,6 +33,7 @@ __all__ = [
     "Sizing",
     "find",
     "kinds",
+    "redefinitions",
 ]
 
 Role = Literal["indicator", "analyzer", "filter", "sizing", "exit"]
@@ -40,6 +41,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 CANDLE_COLUMNS = ("open", "high", "low", "close", "volume", "open_time_ms")
 
 _REGISTRY: dict[Role, dict[str, type[Block]]] = {role: {} for role in ROLES}
+_REPLACED: dict[str, int] = {"count": 0}
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,14 @@ class Filter(Block):
     enabled: bool = Field(True, title="Enabled")
     on_missing: Literal["block", "allow"] = Field("block", title="When data is missing")
 
+    def compare(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """Return the compared number and what it must be, as texts, from a row of inputs and outputs.
+
+        Override it to say the relation, such as ">= 0.5"; a number that is not known gives empty texts.
+        """
+        value, limit = row.get("value", math.nan), row.get("limit", math.nan)
+        return _figure(value), _figure(limit)
+
 
 class Sizing(Block):
     """A block that turns a decision into a notional in quote units, written to `out[0]`."""
@@ -199,6 +209,11 @@ def kinds(role: Role) -> Mapping[str, type[Block]]:
     return MappingProxyType(_REGISTRY[role])
 
 
+def redefinitions() -> int:
+    """Return how many classes took another's place in this process; it changes when a cell defines a block again."""
+    return _REPLACED["count"]
+
+
 def _number(value: object, annotation: Any) -> float:
     if value is None:
         return math.nan
@@ -207,6 +222,11 @@ def _number(value: object, annotation: Any) -> float:
     if isinstance(value, (bool, int, float)):
         return float(value)
     raise ConfigError("type", f"parameter {value!r} has no numeric form", value=value, hint="override p()")
+
+
+def _figure(value: float) -> str:
+    """Return a finite number as a text, else nothing."""
+    return f"{value:.6g}" if math.isfinite(value) else ""
 
 
 def _literals(annotation: Any, value: str) -> Iterator[int]:
@@ -231,6 +251,7 @@ def _register(cls: type[Block]) -> None:
     if not cls.__module__.startswith("stratnb."):
         _try_out(cls)
     table[cls.kind] = cls
+    _REPLACED["count"] += old is not None
 
 
 def _try_out(cls: type[Block]) -> None:

@@ -55,6 +55,10 @@ class BlindZone(Filter, kind="blind_zone"):
             out[3], out[4] = x[2], p[1]
             out[1] = p[3] if x[2] < p[1] else 1.0
 
+    def compare(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """Return the agreeing analyzers and their least number."""
+        return (f"{row['value']:.0f}", f"≥ {row['limit']:.0f}") if _known(row) else ("", "")
+
     def explain(self, row: Mapping[str, float]) -> str:
         """Return how many analyzers agree and how many are wanted."""
         if not _known(row):
@@ -107,6 +111,10 @@ class FlatMarket(Filter, kind="flat_market"):
         out[0] = 0.0 if x[0] != 0.0 and flat >= p[0] else 1.0
         out[1], out[2], out[3], out[4] = 1.0, 0.0, flat, p[0]
 
+    def compare(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """Return the flatness and what it must stay below."""
+        return (f"{row['value']:.2f}", f"< {row['limit']:.2f}") if _known(row) else ("", "")
+
     def explain(self, row: Mapping[str, float]) -> str:
         """Return the flatness and its threshold."""
         if not _known(row):
@@ -136,12 +144,21 @@ class TrendAlignment(Filter, kind="trend_alignment"):
         out[0] = 0.0 if against or neutral else 1.0
         out[1], out[2], out[3], out[4] = 1.0, 0.0, x[1], 0.0
 
+    def compare(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """Return the trend and which trends the direction allows."""
+        if not _known(row):
+            return "", ""
+        side = row.get("signal.direction", 0.0)
+        against = self.block_long_in_downtrend if side > 0 else self.block_short_in_uptrend
+        word = "down" if side > 0 else "up"
+        barred = [*([word] if side and against else []), *(["neutral"] if side and self.block_in_neutral else [])]
+        return _trend(row["value"]), f"not {' or '.join(barred)}" if barred else "any"
+
     def explain(self, row: Mapping[str, float]) -> str:
         """Return the trend in words."""
         if not _known(row):
             return "Trend not ready"
-        bias = row["value"]
-        return f"{_outcome(row)}: the trend is {'up' if bias > 0 else 'down' if bias < 0 else 'neutral'}"
+        return f"{_outcome(row)}: the trend is {_trend(row['value'])}"
 
 
 class TimeWindow(Filter, kind="time_window"):
@@ -211,6 +228,12 @@ class TimeWindow(Filter, kind="time_window"):
         out[1] = p[4] if hit and p[3] != 0.0 else 1.0
         out[2], out[3], out[4] = 0.0, hour, end if inside else start
 
+    def compare(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """Return the time of the close and the window that it must be outside of."""
+        if not _known(row):
+            return "", ""
+        return _clock(row["value"]), f"outside {_clock(self.start_hour)} to {_clock(self.end_hour)}"
+
     def explain(self, row: Mapping[str, float]) -> str:
         """Return the hour and the window."""
         if not _known(row):
@@ -247,6 +270,10 @@ class AtrRange(Filter, kind="atr_range"):
         out[0] = 0.0 if x[0] != 0.0 and (low or high) else 1.0
         out[1], out[2], out[3], out[4] = 1.0, 0.0, x[1], p[1] if low else p[2]
 
+    def compare(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """Return the ATR as a share of the price, and both bounds."""
+        return (f"{row['value']:.3%}", f"≥ {self.min:.3%}, ≤ {self.max:.3%}") if _known(row) else ("", "")
+
     def explain(self, row: Mapping[str, float]) -> str:
         """Return the ATR and its bounds."""
         if not _known(row):
@@ -262,6 +289,11 @@ def _known(row: Mapping[str, float]) -> bool:
 def _outcome(row: Mapping[str, float]) -> str:
     """Return whether the row lets the signal pass, in a word."""
     return "Blocked" if row.get("allow") == 0 else "Allowed"
+
+
+def _trend(bias: float) -> str:
+    """Return a bias in a word."""
+    return "up" if bias > 0 else "down" if bias < 0 else "neutral"
 
 
 def _clock(hour: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -28,6 +29,10 @@ class FixedQuote(Sizing, kind="fixed_quote"):
         """Write the amount."""
         out[0] = p[0]
 
+    def explain(self, row: Mapping[str, float]) -> str:
+        """Return that the amount is fixed."""
+        return f"always {self.amount:,.2f}"
+
 
 class FixedQuantity(Sizing, kind="fixed_quantity"):
     """The same quantity of the base currency each time."""
@@ -44,6 +49,10 @@ class FixedQuantity(Sizing, kind="fixed_quantity"):
         """Write quantity times price."""
         out[0] = p[0] * x[0]
 
+    def explain(self, row: Mapping[str, float]) -> str:
+        """Return quantity times price."""
+        return f"{self.quantity:g} × {row['signal.price']:,.6g}"
+
 
 class FixedFraction(Sizing, kind="fixed_fraction"):
     """A fixed fraction of the strategy's equity."""
@@ -59,6 +68,10 @@ class FixedFraction(Sizing, kind="fixed_fraction"):
     def step(i: int, state: Floats, x: Floats, out: Floats, p: Floats) -> None:
         """Write fraction times equity."""
         out[0] = p[0] * x[0]
+
+    def explain(self, row: Mapping[str, float]) -> str:
+        """Return fraction times equity."""
+        return f"{self.fraction:.4g} × {row['account.equity']:,.2f}"
 
 
 class RiskFraction(Sizing, kind="risk"):
@@ -81,3 +94,9 @@ class RiskFraction(Sizing, kind="risk"):
         if p[1] != 0.0:
             distance += x[3]
         out[0] = p[0] * x[2] / distance if distance > 0.0 else 0.0
+
+    def explain(self, row: Mapping[str, float]) -> str:
+        """Return the money at risk over the distance of the stop."""
+        distance = abs(row["signal.price"] - row["stop.price"]) / row["signal.price"]
+        costs = f" + {row['cost.round_trip']:.3%} costs" if self.include_costs else ""
+        return f"{self.fraction:.4g} × {row['account.equity']:,.2f} / ({distance:.3%} stop{costs})"

@@ -92,7 +92,7 @@ from stratnb.kernels.levels import call_first_stop, move_levels, show_position
 from stratnb.kernels.risk import check_entry, sum_account
 from stratnb.kernels.trade import place_entry, round_down
 
-__all__ = ["close_candle", "enter"]
+__all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
 
 WHOLE = types.int64
 
@@ -104,19 +104,25 @@ def room(params: Row, account: Row, equity: float) -> float:
     return float(min(params[S_CAP] * equity * params[S_LEVERAGE], carried))
 
 
+@helper
+def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, equity: float, free: float) -> float:
+    """Return the notional that the sizing block asks for, given the entry's price, stop, equity and free balance."""
+    memory[R_STOP_PRICE] = stop
+    memory[R_PRICE] = price
+    memory[R_EQUITY] = equity
+    memory[R_FREE] = free
+    memory[R_COST] = 2.0 * (params[S_TAKER] + params[S_SLIPPAGE])
+    step_segment(code, params, memory, SEG_SIZING)
+    return float(memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]])
+
+
 @entry(types.float64(I8, F8, F8, F8X2, WHOLE, F8, F8))
 def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
     """Size, round and check an entry, place its order when nothing objects; return the reason code."""
     book, sign, price = books[slot], memory[R_DIRECTION], memory[R_CLOSE]
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
-    memory[R_STOP_PRICE] = stop
-    memory[R_PRICE] = price
     equity = book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL]
-    memory[R_EQUITY] = equity
-    memory[R_FREE] = account[A_FREE]
-    memory[R_COST] = 2.0 * (params[S_TAKER] + params[S_SLIPPAGE])
-    step_segment(code, params, memory, SEG_SIZING)
-    wanted = memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]]
+    wanted = ask_size(code, params, memory, price, stop, equity, account[A_FREE])
     notional = min(wanted, room(params, account, equity)) if wanted > 0.0 else 0.0
     quantity = round_down(notional / price, params[S_LOT]) if notional > 0.0 else 0.0
     decision[D_STOP] = stop

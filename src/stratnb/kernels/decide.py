@@ -47,7 +47,7 @@ from stratnb.kernels.layout import (
     Z_VOTE_SPLIT,
 )
 
-__all__ = ["aggregate", "judge"]
+__all__ = ["aggregate", "all_weights", "judge", "tally"]
 
 
 @helper

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.blocks.base import Block
+from stratnb.blocks.base import Block, Filter
 from stratnb.kernels import layout as at
+from stratnb.multi.explain_entry import NOT_ASKED, risk_checks, sizing_steps
+from stratnb.multi.explain_inputs import inputs
+from stratnb.multi.explain_score import arithmetic
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Node, Plan
 from stratnb.view import AnalyzerView, CheckView, DecisionView
 
-__all__ = ["REASON_TEXTS", "explain"]
+__all__ = ["REASON_TEXTS", "explain", "reason_text"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,9 +52,12 @@ REASON_TEXTS = {
 
 
 def explain(
-    plan: Plan, row: Floats, columns: Floats | None, limits: AccountLimits, *, strategy_id: str
+    plan: Plan, row: Floats, columns: Floats | None, limits: AccountLimits, *, strategy_id: str, capital: float
 ) -> DecisionView:
-    """Return a decision row explained; `columns` is the plan's row at that candle, None when it is not known."""
+    """Return a decision row explained; `columns` is the plan's row at that candle, None when it is not known.
+
+    `capital` is the strategy's allocation in quote units.
+    """
     word = plan.reason(row[at.D_REASON])
     targets = _targets(plan, row)
     return DecisionView(
@@ -60,7 +67,7 @@ def explain(
         action=at.ACTIONS[int(row[at.D_ACTION])],
         direction=int(row[at.D_DIRECTION]),
         reason=word,
-        reason_text=REASON_TEXTS.get(word, f"Blocked by filter {word}"),
+        reason_text=reason_text(word),
         score=_number(row[at.D_SCORE]) or 0.0,
         score_needed=float(row[at.D_SCORE_NEED]),
         confidence=_number(row[at.D_CONFIDENCE]) or 0.0,
@@ -74,11 +81,18 @@ def explain(
         notional=_number(row[at.D_NOTIONAL]),
         analyzers=_analyzers(plan, row, columns),
         filters=_filters(plan, row, columns),
-        sizing=_sizing(plan, row),
-        risk=_risk(plan, row, limits, word),
+        sizing=sizing_steps(plan, row, columns, capital),
+        risk=risk_checks(plan, row, limits, word, REASON_TEXTS),
         warmup_done=min(int(row[at.D_SEEN]), plan.warmup),
         warmup_needed=plan.warmup,
+        inputs=() if columns is None else inputs(plan, columns),
+        arithmetic=arithmetic(plan, row),
     )
+
+
+def reason_text(word: str) -> str:
+    """Return a decision's reason as a sentence; a word that is no reason is the name of a filter."""
+    return REASON_TEXTS.get(word, f"Blocked by filter {word}")
 
 
 def _analyzers(plan: Plan, row: Floats, columns: Floats | None) -> tuple[AnalyzerView, ...]:
@@ -104,62 +118,28 @@ def _analyzers(plan: Plan, row: Floats, columns: Floats | None) -> tuple[Analyze
 def _filters(plan: Plan, row: Floats, columns: Floats | None) -> tuple[CheckView, ...]:
     start, found = at.W_DECISION + 3 * len(plan.analyzers), []
     for k, (name, block, node) in enumerate(plan.filters):
-        allow, factor, need, value, limit = row[start + 5 * k : start + 5 * k + 5]
-        missing = not math.isfinite(allow)
-        note = f"data is missing: {block.on_missing}" if missing else _sentence(plan, node, columns)
-        passed = block.on_missing == "allow" if missing else bool(allow)
-        extra = [f"confidence x {factor:g}"] if factor < 1 else []
-        extra += [f"needs confidence {need:g}"] if need > 0 else []
-        found.append(CheckView(name, passed, _text(value), _text(limit), "; ".join([note, *extra] if note else extra)))
+        numbers = row[start + 5 * k : start + 5 * k + 5]
+        named = {"signal.direction": float(row[at.D_DIRECTION])} | dict(
+            zip(block.outputs, numbers.tolist(), strict=True)
+        )
+        value, limit = block.compare(named)
+        passed, result, note = _effect(block, named, float(row[at.D_CONFIDENCE_NEED]))
+        found.append(CheckView(name, passed, value, limit, note or _sentence(plan, node, columns), result))
     return tuple(found)
 
 
-def _sizing(plan: Plan, row: Floats) -> tuple[CheckView, ...]:
-    if not math.isfinite(row[at.D_NOTIONAL]):
-        return ()
-    quote, kind, stop = plan.market.quote, plan.config.sizing.kind, row[at.D_STOP]
-    distance = abs(row[at.D_CLOSE] - stop) / row[at.D_CLOSE] if math.isfinite(stop) else math.nan
-    return (
-        CheckView("Equity of the strategy", True, f"{row[at.D_EQUITY]:,.2f} {quote}", ""),
-        CheckView("Stop distance", True, f"{distance:.2%}" if math.isfinite(distance) else "no stop", ""),
-        CheckView("Notional", bool(row[at.D_NOTIONAL] > 0), f"{row[at.D_NOTIONAL]:,.6g} {quote}", f"rule {kind}"),
-        CheckView("Quantity", bool(row[at.D_QUANTITY] > 0), f"{row[at.D_QUANTITY]:.10g}", f"lot {plan.market.lot:g}"),
-    )
-
-
-def _risk(plan: Plan, row: Floats, limits: AccountLimits, word: str) -> tuple[CheckView, ...]:
-    if not math.isfinite(row[at.D_GROSS]):
-        return ()
-    factor = 3.0 if plan.market.kind == "linear" else 1.0
-    gross = limits.gross_linear if plan.market.kind == "linear" else limits.gross_spot
-    own = plan.config.risk.max_exposure
-    rows = (
-        ("max_open_positions", "Open positions", f"{row[at.D_OPEN] + 1:g}", _most(limits.max_open_positions)),
-        ("insufficient_funds", "Free balance", f"{row[at.D_FREE]:,.2f} {plan.market.quote}", "x 0.98"),
-        (
-            "exposure_strategy",
-            "Exposure of the strategy",
-            _share(row[at.D_STRATEGY_EXPOSURE]),
-            _most_share(own, plan.config.execution.leverage),
-        ),
-        (
-            "exposure_market",
-            "Net exposure of the market",
-            _share(row[at.D_MARKET_NET]),
-            _most_share(limits.market_net, factor),
-        ),
-        (
-            "exposure_market",
-            "Gross exposure of the market",
-            _share(row[at.D_MARKET_GROSS]),
-            _most_share(limits.market_gross, factor),
-        ),
-        ("exposure_account", "Gross exposure of the account", _share(row[at.D_GROSS]), _most_share(gross, 1.0)),
-    )
-    checks = [CheckView(name, code != word, value, limit) for code, name, value, limit in rows]
-    if word in ("below_minimum", "no_stop", "daily_loss", "kill_switch", "reducing", "halted"):
-        checks.insert(0, CheckView(REASON_TEXTS[word], False, word, ""))
-    return tuple(checks)
+def _effect(block: Filter, named: Mapping[str, float], need: float) -> tuple[bool, str, str]:
+    """Return whether a filter let the signal pass, the word for what it did to it, and why if data was missing."""
+    if not math.isfinite(named["allow"]):
+        lets = block.on_missing == "allow"
+        return lets, "No data, let pass" if lets else "", f"Data is missing: {'let pass' if lets else 'blocked'}"
+    if named["signal.direction"] == 0.0:
+        return True, NOT_ASKED, ""
+    if named["allow"] == 0.0:
+        return False, "", ""
+    if named["factor"] < 1.0:
+        return True, f"Weakened ×{named['factor']:g}", ""
+    return True, f"Asks for ≥ {named['need']:g}" if 0.0 < named["need"] == need else "", ""
 
 
 def _targets(plan: Plan, row: Floats) -> tuple[float, ...]:
@@ -194,19 +174,3 @@ def named_values(node: Node, columns: Floats) -> dict[str, float]:
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _text(value: float) -> str:
-    return f"{value:.6g}" if math.isfinite(value) else ""
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}" if math.isfinite(value) else "n/a"
-
-
-def _most(value: int | None) -> str:
-    return "off" if value is None else f"≤ {value}"
-
-
-def _most_share(value: float | None, factor: float) -> str:
-    return "off" if value is None else f"≤ {value * factor:.1%}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -14,9 +14,11 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.model import Fill
 from stratnb.multi.desk import Desk
-from stratnb.multi.explain import explain
+from stratnb.multi.explain import reason_text
+from stratnb.multi.explain_inputs import label
+from stratnb.multi.inspector import Inspector
 from stratnb.strategy.plan import Plan
-from stratnb.view import DecisionView
+from stratnb.view import DecisionView, WhatIfView
 
 __all__ = ["Reader", "Reading"]
 
@@ -24,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 TAPS_KEPT = 12
 LINE_KINDS = frozenset({"sma", "ema", "wma", "rma", "bollinger", "donchian"})
 OSCILLATORS = frozenset({"percent_b", "width"})
+DECIDED = [at.D_TIME, at.D_ACTION, at.D_DIRECTION, at.D_REASON, at.D_SCORE, at.D_STOP]
 
 
 class _Tap:
@@ -62,6 +65,7 @@ class Reader:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._inspector = Inspector(desk)
         self._taps: OrderedDict[tuple[str, ...], _Tap] = OrderedDict()
         self._lock = Lock()
 
@@ -83,7 +87,7 @@ class Reader:
             if drawn and getattr(block, "on", ("close",)) == ("close",):
                 for k, output in enumerate(block.outputs):
                     if output not in OSCILLATORS:
-                        found[f"#{node.out + k}"] = _label(block, output)
+                        found[f"#{node.out + k}"] = label(block, output)
         for entry, node in plan.analyzers:
             if "levels" in node.block.overlays:
                 found |= {f"an.{entry.name}.{side}": side.capitalize() for side in ("support", "resistance")}
@@ -96,7 +100,7 @@ class Reader:
         context = self._desk.lane(strategy_id).context
         plan, rows = context.plan, self._desk.services.candles.rows(context.symbol)
         with self._lock:
-            key = (strategy_id, plan.config.config_hash, *names)
+            key = (strategy_id, plan.config.config_hash, plan.code_hash, *names)
             if key not in self._taps:
                 numbers = [int(name[1:]) if name.startswith("#") else plan.column(name) for name in names]
                 self._taps[key] = _Tap(plan, numbers)
@@ -108,32 +112,37 @@ class Reader:
             end = tap.count if before_ms is None else int(np.searchsorted(tap.rows[: tap.count, 0], before_ms))
             return tap.rows[max(0, end - last) : end].copy()
 
-    def decisions(self, strategy_id: str) -> Floats:
-        """Return (open_time_ms, action code, direction, reason code) of the kept decisions, oldest first."""
+    def decisions(self, strategy_id: str, *, last: int | None = None) -> Floats:
+        """Return the kept decisions (the newest `last`), oldest first, shape (n, 7).
+
+        Columns: open_time_ms, action code, direction, reason code, score, stop (NaN without one), 1 if in catch-up.
+        """
         self._desk.lane(strategy_id)
-        rows = self._desk.store.decisions(strategy_id).rows()
-        wanted = [at.D_TIME, at.D_ACTION, at.D_DIRECTION, at.D_REASON]
-        return rows[:, wanted] if rows.shape[1] > at.D_REASON else np.empty((0, 4))
+        rows = self._desk.store.decisions(strategy_id).rows(last)
+        if rows.shape[1] < at.W_DECISION:
+            return np.empty((0, len(DECIDED) + 1))
+        late = rows[:, at.D_FLAGS].astype(np.int64) & int(at.FLAG_CATCHUP)
+        return np.column_stack([rows[:, DECIDED], late > 0])
+
+    def reasons(self, strategy_id: str) -> dict[int, tuple[str, str]]:
+        """Return the word and the sentence of every reason code that a strategy's decisions may carry."""
+        plan = self._desk.lane(strategy_id).context.plan
+        codes = [*range(len(at.DECISION_REASONS)), *(at.Z_FILTER + k for k in range(len(plan.filters)))]
+        return {code: (plan.reason(code), reason_text(plan.reason(code))) for code in codes}
 
     def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
         """Return one decision explained, the newest by default, or None when nothing was decided there."""
-        context = self._desk.lane(strategy_id).context
-        log = self._desk.store.decisions(strategy_id)
-        rows = log.rows(1)
-        row = (rows[0] if len(rows) else None) if open_time_ms is None else log.find(open_time_ms)
-        if row is None or row.size != context.plan.decision_width:
-            return None
-        columns = self._row_at(context.plan, context.symbol, int(row[at.D_TIME]))
-        return explain(context.plan, row, columns, self._desk.settings.limits, strategy_id=strategy_id)
+        return self._inspector.decision(strategy_id, open_time_ms)
 
-    def _row_at(self, plan: Plan, symbol: str, open_time_ms: int) -> Floats | None:
-        """Return the plan's row at the close of a primary candle, by stepping the history to it."""
-        candles = self._desk.services.candles.rows(symbol)
-        close_ms = open_time_ms + plan.primary_ms
-        end = int(np.searchsorted(candles[:, at.C_TIME] + plan.base_ms, close_ms, side="right"))
-        tap = _Tap(plan, ())
-        tap.advance(candles[:end])
-        return tap.memory if end else None
+    def undecided(self, strategy_id: str, open_time_ms: int | None = None) -> str:
+        """Return in a sentence why there is no decision at a candle, or none at all."""
+        return self._inspector.undecided(strategy_id, open_time_ms)
+
+    def what_if(
+        self, strategy_id: str, changes: Mapping[str, Any], open_time_ms: int | None = None
+    ) -> WhatIfView | None:
+        """Return the kept decisions judged again with changes (document paths to values); None without decisions."""
+        return self._inspector.what_if(strategy_id, changes, open_time_ms)
 
     def fills(self, strategy_id: str | None = None) -> Sequence[Fill]:
         """Return the kept fills of one strategy or of all, oldest first."""
@@ -173,13 +182,30 @@ class Reading:
         """Return rows of primary candles: open_time_ms, then the named columns (NaN while warming up)."""
         return self._reader().columns(strategy_id, names, last=last, before_ms=before_ms)
 
-    def decisions(self, strategy_id: str) -> Floats:
-        """Return (open_time_ms, action code, direction, reason code) of the kept decisions, oldest first."""
-        return self._reader().decisions(strategy_id)
+    def decisions(self, strategy_id: str, *, last: int | None = None) -> Floats:
+        """Return the kept decisions (the newest `last`), oldest first, shape (n, 7).
+
+        Columns: open_time_ms, action code, direction, reason code, score, stop (NaN without one), 1 if in catch-up.
+        """
+        return self._reader().decisions(strategy_id, last=last)
+
+    def reasons(self, strategy_id: str) -> dict[int, tuple[str, str]]:
+        """Return the word and the sentence of every reason code that a strategy's decisions may carry."""
+        return self._reader().reasons(strategy_id)
 
     def decision(self, strategy_id: str, open_time_ms: int | None = None) -> DecisionView | None:
         """Return one decision explained, the newest by default, or None when nothing was decided there."""
         return self._reader().decision(strategy_id, open_time_ms)
+
+    def undecided(self, strategy_id: str, open_time_ms: int | None = None) -> str:
+        """Return in a sentence why there is no decision at a candle, or none at all."""
+        return self._reader().undecided(strategy_id, open_time_ms)
+
+    def what_if(
+        self, strategy_id: str, changes: Mapping[str, Any], open_time_ms: int | None = None
+    ) -> WhatIfView | None:
+        """Return the kept decisions judged again with changes (document paths to values); None without decisions."""
+        return self._reader().what_if(strategy_id, changes, open_time_ms)
 
     def fills(self, strategy_id: str | None = None) -> Sequence[Fill]:
         """Return the kept fills of one strategy or of all, oldest first."""
@@ -188,11 +214,3 @@ class Reading:
     def equity(self, strategy_id: str | None = None) -> Floats:
         """Return rows (time_ms, equity) of a strategy or of the account, thinned to at most 5,000."""
         return self._reader().equity(strategy_id)
-
-
-def _label(block: object, output: str) -> str:
-    """Return a short name for a line, such as "EMA 21"."""
-    kind = str(getattr(block, "kind", ""))
-    period = getattr(block, "period", "")
-    name = f"{kind.upper() if len(kind) <= 3 else kind.capitalize()} {period}".strip()
-    return name if output == "value" else f"{name} {output}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -13,146 +13,32 @@ import numpy as np
 import pandas as pd
 
 from stratnb.kernels.layout import ACTIONS, DENIALS
-from stratnb.ui.controls import btn, chip, field, show, styled, text
-from stratnb.ui.format import dot, escape, num, quantity, side, signed, stamp
+from stratnb.model import timeframe_ms
+from stratnb.ui.controls import btn, chip, dropdown, field, show, styled, text
+from stratnb.ui.format import count, escape, stamp
 from stratnb.ui.panel import Panel
+from stratnb.ui.panels.decision_rows import (
+    ANALYZERS,
+    CHECKS,
+    INPUTS,
+    LINKS,
+    analyzer_rows,
+    check_rows,
+    input_rows,
+    link_rows,
+    plain,
+    verdict,
+)
+from stratnb.ui.panels.what_if import WhatIf
 from stratnb.ui.selection import selection
 from stratnb.ui.widgets import Table
-from stratnb.view import AnalyzerView, CheckView, DecisionView, EngineView, StrategyView
+from stratnb.view import AnalyzerView, DecisionView, EngineView, StrategyView
 
-__all__ = ["DecisionPanel", "analyzer_rows", "check_rows", "verdict"]
+__all__ = ["DecisionPanel"]
 
-_ANALYZERS = [
-    {"key": "n", "label": "Analyzer", "cls": "is-wide", "sort": False},
-    {"key": "d", "label": "Direction", "sort": False},
-    {"key": "c", "label": "Confidence", "cls": "is-barcol", "align": "r", "sort": False},
-    {"key": "g", "label": "Weight", "align": "r", "sort": False},
-    {"key": "k", "label": "Contribution", "cls": "is-barcol", "align": "r", "sort": False},
-]
-_CHECKS = [
-    {"key": "s", "label": "Result", "cls": "is-fix", "sort": False},
-    {"key": "n", "label": "Check", "sort": False},
-    {"key": "v", "label": "Value", "align": "r", "sort": False},
-    {"key": "l", "label": "Limit", "align": "r", "cls": "is-fix", "sort": False},
-]
-
-
-def analyzer_rows(decision: DecisionView) -> list[dict[str, Any]]:
-    """Return one row per analyzer and the sum row; contributions are drawn on a common scale."""
-    widest = max((abs(a.contribution) for a in decision.analyzers), default=0.0) or 1.0
-    rows = [line for i, a in enumerate(decision.analyzers) for line in _lines(f"{i}", a, widest)]
-    if rows:
-        score, _, need = signed_score(decision)
-        total = {"t": signed(score, 3), "tone": side(score)["tone"], "div": score}
-        need_cell = {"t": need, "title": "The score that an entry needs"}
-        weight = num(sum(a.weight for a in decision.analyzers))
-        rows.append(
-            {
-                "id": "sum",
-                "cls": "is-sum",
-                "n": "Score",
-                "d": side(score),
-                "c": need_cell,
-                "g": weight,
-                "k": total,
-            }
-        )
-    return rows
-
-
-def signed_score(decision: DecisionView) -> tuple[float, bool, str]:
-    """Return the score with the sign of the side it speaks for, whether it suffices, and the bound in words.
-
-    The side is that of the decision, else that of the summed contributions.
-    """
-    leaning = float(decision.direction) or sum(a.contribution for a in decision.analyzers)
-    way = -1 if leaning < 0 else 1
-    enough = decision.score >= decision.score_needed
-    return way * decision.score, enough, f"{'≥' if way > 0 else '≤'} {num(way * decision.score_needed, 3)}"
-
-
-def _lines(key: str, a: AnalyzerView, widest: float) -> list[dict[str, Any]]:
-    """Return the row of an analyzer and, below it, its explanation."""
-    told = a.ready and a.explanation
-    row = {**_analyzer(key, a, widest), **({"cls": "has-note"} if told else {})}
-    return [row, {"id": f"{key}-why", "cls": "is-note", "span": a.explanation}] if told else [row]
-
-
-def _analyzer(key: str, a: AnalyzerView, widest: float) -> dict[str, Any]:
-    name = {"t": a.name, **({"sub": a.kind} if a.kind != a.name else {})}
-    if not a.ready:
-        waiting = {"t": "n/a", "sub": "warming up", "tone": "mute"}
-        return {"id": key, "n": name, "d": waiting, "c": "n/a", "g": num(a.weight), "k": "n/a"}
-    return {
-        "id": key,
-        "n": name,
-        "d": side(a.direction),
-        "c": {"t": num(a.confidence), "bar": a.confidence, "btone": "mute"},
-        "g": num(a.weight),
-        "k": {"t": signed(a.contribution, 3), "tone": side(a.contribution)["tone"], "div": a.contribution / widest},
-    }
-
-
-def check_rows(checks: Sequence[CheckView]) -> list[dict[str, Any]]:
-    """Return one row per filter, sizing step or risk check, in order."""
-    return [
-        {
-            "id": str(i),
-            "s": dot("ok", "Pass") if c.passed else dot("err", "Fail"),
-            "n": {"t": c.name, **({"title": c.note} if c.note else {})},
-            "v": c.value or "n/a",
-            "l": c.limit or "–",
-        }
-        for i, c in enumerate(checks)
-    ]
-
-
-def verdict(decision: DecisionView | None, *, decimals: int = 2) -> tuple[str, str, str, str]:
-    """Return the tone of the verdict and its three lines: what, with which levels, and why."""
-    if decision is None:
-        return "", "No decision", "Nothing was decided at this candle.", "Choose another candle, or start the engine."
-    if decision.action == "WARMING":
-        done = f"Warming up: {decision.warmup_done} of {decision.warmup_needed} candles seen"
-        return "", "◐ WARMING UP", done, "Decisions start when every enabled block has its candles."
-    way = {1: ("up", "▲ ", " LONG"), -1: ("down", "▼ ", " SHORT")}.get(decision.direction, ("", "", ""))
-    entering = decision.action == "ENTER"
-    head = way[1] + decision.action + way[2]
-    caught = "caught up later, never traded" if decision.catchup else ""
-    total, enough, need = signed_score(decision)
-    score = f"Score {signed(total, 3)}" + (f" {need}" if enough else f", needs {need}")
-    sure = f"confidence {num(decision.confidence)} of {num(decision.confidence_needed)}"
-    why = " · ".join(part for part in (score, sure, f"mode {decision.mode}", caught) if part)
-    return (way[0] if entering else ""), head, _levels(decision, decimals), why
-
-
-def _levels(decision: DecisionView, decimals: int) -> str:
-    """Return the second line: the plan of an entry, or the reason why there is none."""
-    if decision.action != "ENTER":
-        return decision.reason_text or decision.reason or "No reason was given"
-    parts = [f"{quantity(decision.quantity)} at {num(decision.close, decimals)}"] if decision.quantity else []
-    if decision.stop is not None:
-        parts.append(f"stop {num(decision.stop, decimals)}")
-    if decision.targets:
-        parts.append("targets " + " and ".join(num(target, decimals) for target in decision.targets))
-    if decision.notional is not None:
-        parts.append(f"notional {num(decision.notional)}")
-    return " · ".join(parts) or decision.reason_text
-
-
-def no_decision(strategy: StrategyView) -> str:
-    """Return why a strategy has no decision to show."""
-    if strategy.state == "failed":
-        return f"The strategy failed: {strategy.error or 'no reason given'}."
-    if strategy.warmup_done < strategy.warmup_needed:
-        return f"Warming up: {strategy.warmup_done} of {strategy.warmup_needed} candles seen."
-    if strategy.state == "dormant":
-        return "The strategy is dormant: it receives no candles and decides nothing."
-    return "Nothing was decided at this candle: it lies in a gap, before the start, or is no longer kept."
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: the Python value of a numpy scalar, else the text."""
-    return value.item() if isinstance(value, np.generic) else str(value)
+ANY = -1
+MINUTE_MS = 60_000
+_COLUMNS = {"action": 1, "reason": 3}  # of `Board.decisions`
 
 
 class DecisionPanel(Panel):
@@ -171,17 +57,29 @@ class DecisionPanel(Panel):
         self._echo = False
         self._decimals = 2
         self.verdict = styled(w.HTML(), "sn-verdict")
-        self.analyzers = Table(caption="Analyzers", cols=_ANALYZERS)
-        self.filters = Table(caption="Filters", cols=_CHECKS, empty={"t": "No filter", "sub": "The document has none."})
-        self.sizing = Table(caption="Sizing", cols=_CHECKS, empty={"t": "Not sized", "sub": "Only entries are sized."})
+        self.analyzers = Table(caption="Analyzers", cols=ANALYZERS)
+        self.score = Table(caption="Score and confidence", cols=CHECKS)
+        self.filters = Table(caption="Filters", cols=CHECKS, empty={"t": "No filter", "sub": "The document has none."})
+        self.sizing = Table(caption="Sizing", cols=CHECKS, empty={"t": "Not sized", "sub": "Only entries are sized."})
         self.risk = Table(
-            caption="Risk checks", cols=_CHECKS, empty={"t": "Not checked", "sub": "Only entries are checked."}
+            caption="Risk checks", cols=CHECKS, empty={"t": "Not checked", "sub": "Only entries are checked."}
         )
-        first = w.VBox([text("1 Analyzers", "h3"), self.analyzers])
-        parts = [("2 Filters", self.filters), ("3 Sizing", self.sizing), ("4 Risk", self.risk)]
-        self.tables = w.VBox([part for title, table in parts for part in (text(title, "h3"), table)])
+        nothing = {"t": "No order", "sub": "Only entries place one."}
+        self.links = Table(caption="Order, fills and trade", cols=LINKS, empty=nothing)
+        self.links.on_act = self._go_to
+        self.inputs = Table(caption="Inputs", cols=INPUTS)
+        self.what_if = WhatIf(self.repaint)
+        first = w.VBox([text("1 Analyzers", "h3"), self.analyzers, text("2 Score and confidence", "h3"), self.score])
+        parts = [("3 Filters", self.filters), ("4 Sizing", self.sizing), ("5 Risk", self.risk)]
+        parts += [("6 Order, fills and trade", self.links)]
+        seen = chip("Inputs", False, "Show the candle and the indicators that the strategy saw")
+        seen.observe(lambda change: show(self.inputs, change["new"]), "value")
+        show(self.inputs, False)
+        lists = [part for title, table in parts for part in (text(title, "h3"), table)]
+        self.tables = w.VBox([*lists, styled(w.HBox([seen]), "sn-jumps"), self.inputs])
+        self.first = first
         self.details = styled(w.HTML(), "sn-detailbox")
-        return [self._make_jumps(), self.verdict, first, self.tables]
+        return [self._make_choice(), self._make_jumps(), self.verdict, self.what_if.box, first, self.tables]
 
     def tools(self) -> list[w.Widget]:
         """Make the navigation."""
@@ -194,11 +92,23 @@ class DecisionPanel(Panel):
         self.follow.observe(self._followed, "value")
         return [self.older, self.when, self.newer, self.follow]
 
+    def _make_choice(self) -> w.Widget:
+        """Make the selectors of strategy and reason."""
+        self.strategy = dropdown("Strategy", [], hide_label=True)
+        self.strategy.observe(self._strategy_chosen, "value")
+        self.reason = dropdown("Reason", [("Any reason", ANY)], ANY, hide_label=True)
+        self.reason.tooltip = "‹ and › go to decisions with this reason"
+        self.reason.observe(lambda change: self._tell_reason(), "value")
+        return styled(w.HBox([self.strategy, self.reason]), "sn-jumps")
+
     def _make_jumps(self) -> w.Widget:
         self.entry = btn("Next entry", do=lambda: self.seek("entry"))
         self.denial = btn("Next denial", do=lambda: self.seek("denial"))
+        self.ask = chip("What if", False, "Judge again with other thresholds; nothing is traded")
+        self.ask.observe(self._asked, "value")
         copy = styled(btn("Copy JSON", "quiet", tip="Copy this decision as JSON"), "sn-copy")
-        return styled(w.HBox([self.entry, self.denial, styled(w.HBox([copy, self.details]), "sn-copybox")]), "sn-jumps")
+        copies = styled(w.HBox([copy, self.details]), "sn-copybox")
+        return styled(w.HBox([self.entry, self.denial, self.ask, copies]), "sn-jumps")
 
     def _build(self) -> None:
         """Give the frame the look of the inspector."""
@@ -214,38 +124,73 @@ class DecisionPanel(Panel):
             return
         self.show_empty()
         self._decimals = view.markets.get(self._strategy.symbol, 2)
+        self._offer(view)
         decision = self.board.decision(chosen, self.selection.open_time_ms)
-        if (decision or self._strategy) == self._shown:
-            return
-        self._shown = decision or self._strategy
-        self.frame.note(self._strategy.title or self._strategy.name)
-        self._write(decision)
+        missing = "" if decision else self.board.undecided(chosen, self.selection.open_time_ms)
+        if (decision or (self._strategy.strategy_id, missing)) != self._shown:
+            self._shown = decision or (self._strategy.strategy_id, missing)
+            self.frame.note(self._strategy.title or self._strategy.name)
+            self._write(decision, missing)
+        if self.what_if.is_open:
+            self.what_if.paint(self.board, chosen, decision)
 
-    def _write(self, decision: DecisionView | None) -> None:
+    def _offer(self, view: EngineView) -> None:
+        """Keep the selectors in step with the strategies and with the reasons among the kept decisions."""
         assert self._strategy is not None
+        chosen = self._strategy.strategy_id
+        options = [(s.strategy_id.removesuffix("#main"), s.strategy_id) for s in view.strategies]
+        found = np.unique(self._decided()[:, _COLUMNS["reason"]]).astype(int).tolist()
+        words = self.board.reasons(chosen)
+        reasons = [("Any reason", ANY), *((words[code][0].replace("_", " "), code) for code in found if code in words)]
+        self._echo = True
+        if tuple(self.strategy.options) != tuple(options):
+            self.strategy.options = options
+            show(self.strategy, len(options) > 1)
+        self.strategy.value = chosen
+        if tuple(self.reason.options) != tuple(reasons):
+            kept = self.reason.value
+            self.reason.options = reasons
+            self.reason.value = kept if kept in found else ANY
+        self._echo = False
+
+    def _write(self, decision: DecisionView | None, missing: str) -> None:
         tone, head, levels, why = verdict(decision, decimals=self._decimals)
-        if decision is None:
-            levels = no_decision(self._strategy)
         for name in ("up", "down"):
             (self.verdict.add_class if tone == name else self.verdict.remove_class)(f"is-{name}")
         colour = f' class="sn-t-{tone}"' if tone else ""
         reasons = f'<span class="sn-muted">{escape(why)}</span>'
-        self.verdict.value = f"<strong{colour}>{escape(head)}</strong><span>{escape(levels)}</span>{reasons}"
+        words = escape(missing or levels)
+        self.verdict.value = f"<strong{colour}>{escape(head)}</strong><span>{words}</span>{reasons}"
         self.analyzers.show(analyzer_rows(decision) if decision else [])
-        for table, checks in ((self.filters, "filters"), (self.sizing, "sizing"), (self.risk, "risk")):
-            table.show(check_rows(getattr(decision, checks) if decision else ()))
-        show(self.tables, decision is not None and decision.action != "WARMING")
-        written = json.dumps(asdict(decision), ensure_ascii=False, indent=1, default=_plain) if decision else "null"
+        self.score.show(check_rows(decision.arithmetic, told=True) if decision else [])
+        self.filters.show(check_rows(decision.filters) if decision else [])
+        self.sizing.show(check_rows(decision.sizing, told=True) if decision else [])
+        self.risk.show(check_rows(decision.risk) if decision else [])
+        self.inputs.show(input_rows(decision, self._decimals) if decision else [])
+        step = decision.close_time_ms - decision.open_time_ms if decision else MINUTE_MS
+        self.links.show(link_rows(decision.links, self._decimals, step) if decision else [])
+        decided = decision is not None and decision.action != "WARMING"
+        show(self.tables, decided)
+        show(self.first, decision is not None)
+        written = json.dumps(asdict(decision), ensure_ascii=False, indent=1, default=plain) if decision else "null"
         self.details.value = f'<span class="sn-details sn-vh">{escape(written)}</span>'
         self._echo = True
-        self.when.value = stamp(decision.open_time_ms) if decision else ""
+        at = decision.open_time_ms if decision else self.selection.open_time_ms
+        self.when.value = "" if at is None else stamp(at)
         self._echo = False
 
     def go(self, steps: int) -> None:
-        """Move by candles from the one on screen."""
-        times = self._decided()[:, 0]
+        """Move by candles from the one on screen, or by those whose decision has the chosen reason."""
+        rows = self._decided()
+        if self.reason.value != ANY:
+            rows = rows[rows[:, _COLUMNS["reason"]] == self.reason.value]
+        times = rows[:, 0]
         if len(times):
-            at = int(np.searchsorted(times, self._at(times))) + steps
+            here = self._at(self._decided()[:, 0])
+            behind = int((times < here).sum()) if steps < 0 else int((times <= here).sum()) - 1
+            at = behind + steps
+            if not 0 <= at < len(times):
+                self.frame.note(f"No {'later' if steps > 0 else 'earlier'} decision of this kind is kept")
             self._choose(float(times[min(max(at, 0), len(times) - 1)]))
 
     def seek(self, what: str) -> None:
@@ -260,7 +205,7 @@ class DecisionPanel(Panel):
         self._choose(float(later[0] if len(later) else found[0]))
 
     def _decided(self) -> Any:
-        return self.board.decisions(self._strategy.strategy_id) if self._strategy else np.empty((0, 4))
+        return self.board.decisions(self._strategy.strategy_id) if self._strategy else np.empty((0, 7))
 
     def _at(self, times: Any) -> float:
         chosen = self.selection.open_time_ms
@@ -290,9 +235,31 @@ class DecisionPanel(Panel):
         except ValueError:
             self.frame.note(f"{change['new']!r} is not a time; write 2026-01-31 14:05")
             return
-        times = self._decided()[:, 0]
-        if len(times):
-            self._choose(float(times[int(np.argmin(np.abs(times - wanted)))]))
+        step = self._step_ms()
+        self._choose(wanted // step * step)
+
+    def _step_ms(self) -> int:
+        """Return the length of the strategy's candles."""
+        return timeframe_ms(self._strategy.timeframe) if self._strategy else MINUTE_MS
+
+    def _go_to(self, _action: str, row: str) -> None:
+        """Show the candle of an order, a fill or a trade, here and in the chart."""
+        self._choose(float(row.rpartition(":")[2]))
+
+    def _strategy_chosen(self, change: Mapping[str, Any]) -> None:
+        if not self._echo and change["new"]:
+            self.selection.choose(change["new"])
+
+    def _tell_reason(self) -> None:
+        """Say how many decisions the chosen reason has."""
+        if self._echo or self.reason.value == ANY:
+            return
+        n = int((self._decided()[:, _COLUMNS["reason"]] == self.reason.value).sum())
+        self.frame.note(f"{count(n)} decisions with this reason; ‹ and › go through them")
+
+    def _asked(self, change: Mapping[str, Any]) -> None:
+        show(self.what_if.box, change["new"])
+        self.repaint()
 
     def to_frame(self) -> pd.DataFrame:
         """Return the analyzers of the decision on screen."""
