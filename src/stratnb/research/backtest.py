@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,11 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError, Finding
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
-from stratnb.market_data.candles import Candles, market_from
-from stratnb.model import Market, Trade
+from stratnb.market_data.candles import Candles, Gaps, market_from
+from stratnb.model import Fill, Market, Trade
 from stratnb.research.figures import equity_figures, trade_figures
+from stratnb.research.frames import equity_frame, fills_frame, trades_frame
+from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 from stratnb.services.trades import fill_of, trades_of
 from stratnb.strategy.build import build_plan
@@ -29,7 +32,7 @@ from stratnb.strategy.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "backtest", "configure"]
+__all__ = ["Backtest", "backtest", "configure", "load_run"]
 
 Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
@@ -37,6 +40,7 @@ Strategy = str | Path | Mapping[str, Any] | StrategyConfig
 CHUNK = 50_000
 FILL_BUFFER = 4_096
 REASON_CELLS = 128
+DENIAL_NAMES = frozenset(at.DECISION_REASONS[code] for code in at.DENIALS)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -44,7 +48,8 @@ class Backtest:
     """The result of a backtest; frames are built when asked for.
 
     `equity_curve` is the strategy's equity in quote units at each candle's close; `fill_rows` are the kernel's rows;
-    `reasons` counts why each decision ended as it did; `complete` is False after a cancel.
+    `reasons` counts why each decision ended as it did, `denials` those that a check of risk or size turned down;
+    `complete` is False after a cancel.
     """
 
     plan: Plan
@@ -58,11 +63,17 @@ class Backtest:
     account: Floats
     findings: tuple[Finding, ...]
     complete: bool
+    limits: AccountLimits | None = None
 
     @property
     def name(self) -> str:
         """Return the strategy's name."""
         return self.plan.config.name
+
+    @property
+    def timeframe(self) -> str:
+        """Return the timeframe of the candles."""
+        return self.candles.timeframe
 
     @property
     def closed_trades(self) -> list[Trade]:
@@ -74,36 +85,81 @@ class Backtest:
     @property
     def trades(self) -> pd.DataFrame:
         """Return one row per closed round trip; money in quote units after costs."""
-        import pandas as pd
+        return trades_frame(self.closed_trades)
 
-        names = [name for name in Trade.__slots__ if name not in ("strategy_id", "symbol", "trade_no")]
-        rows = [[getattr(trade, name) for name in names] for trade in self.closed_trades]
-        frame = pd.DataFrame(rows, columns=names)
-        for side in ("entry", "exit"):
-            frame.insert(
-                0 if side == "entry" else 1, side, pd.to_datetime(frame.pop(f"{side}_ms"), unit="ms", utc=True)
-            )
-        return frame
+    @property
+    def all_fills(self) -> list[Fill]:
+        """Return every fill, oldest first."""
+        options = {"strategy_id": self.name, "symbol": self.candles.symbol, "reason": self.plan.fill_reason}
+        return [fill_of(row, **options) for row in self.fill_rows]  # type: ignore[arg-type]
 
     @property
     def fills(self) -> pd.DataFrame:
         """Return one row per fill."""
-        import pandas as pd
-
-        options = {"strategy_id": self.name, "symbol": self.candles.symbol, "reason": self.plan.fill_reason}
-        fills = [fill_of(row, **options) for row in self.fill_rows]  # type: ignore[arg-type]
-        names = ["time_ms", "side", "quantity", "price", "fee", "reason", "realized_pnl", "position_after", "trade_no"]
-        return pd.DataFrame([[getattr(fill, name) for name in names] for fill in fills], columns=names)
+        return fills_frame(self.all_fills)
 
     @property
     def equity(self) -> pd.DataFrame:
         """Return equity and drawdown (fraction) at each candle's close, indexed by closing time (UTC)."""
-        import pandas as pd
+        return equity_frame(self.close_ms, self.equity_curve, self.capital)
 
-        whole = np.concatenate(([self.capital], self.equity_curve))
-        falls = 1.0 - whole / np.maximum.accumulate(whole)
-        index = pd.to_datetime(self.close_ms, unit="ms", utc=True).rename("time")
-        return pd.DataFrame({"equity": self.equity_curve, "drawdown": falls[1:]}, index=index)
+    @property
+    def denials(self) -> dict[str, int]:
+        """Return how often each check of risk or size turned an entry down, by its code."""
+        return {name: n for name, n in self.reasons.items() if name in DENIAL_NAMES}
+
+    @property
+    def ambiguous_candles(self) -> int:
+        """Return how many candles touched stop and target, of which the stop was taken."""
+        return int(self.book[at.B_AMBIGUOUS])
+
+    @property
+    def gaps(self) -> Gaps:
+        """Return where candles are missing in the range that was run."""
+        return self.candles[: len(self.equity_curve)].gaps()
+
+    @property
+    def planned_stops(self) -> Floats:
+        """Return the stop that each closed trade was decided with; NaN without one or without kept decisions."""
+        rows, trades = self.decision_rows, self.closed_trades
+        rows = rows[rows[:, at.D_ACTION] == at.ENTER]
+        place = np.searchsorted(rows[:, at.D_TIME], [trade.entry_ms for trade in trades]) - 1
+        stops = np.append(rows[:, at.D_STOP], math.nan)  # -1 finds no decision
+        return stops[place]
+
+    def saved(self) -> SavedRun:
+        """Return what `save` writes: the result without its candles."""
+        limits = AccountLimits() if self.limits is None else self.limits
+        figures = {name: None if value is None else float(value) for name, value in self.figures.items()}
+        return SavedRun(
+            name=self.name,
+            symbol=self.candles.symbol,
+            timeframe=self.candles.timeframe,
+            quote=self.plan.market.quote,
+            cash=float(self.account[at.A_START]),
+            capital=self.capital,
+            complete=self.complete,
+            code_hash=self.plan.code_hash,
+            version=_version(),
+            document=self.plan.config.to_document(),
+            market=asdict(self.plan.market),
+            limits=limits.model_dump(),
+            candles=fingerprint(self.candles),
+            reasons=dict(self.reasons),
+            denials=self.denials,
+            figures=figures,
+            findings=tuple(map(str, self.findings)),
+            gaps=self.gaps,
+            close_ms=self.close_ms,
+            equity_curve=self.equity_curve,
+            closed_trades=tuple(self.closed_trades),
+            all_fills=tuple(self.all_fills),
+            planned_stops=self.planned_stops,
+        )
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write configuration, figures, trades, fills and equity to a .json or .json.gz file; `load_run` reads it."""
+        return self.saved().save(path, overwrite=overwrite)
 
     @property
     def close_ms(self) -> npt.NDArray[np.int64]:
@@ -176,15 +232,16 @@ def backtest(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
-    decisions: bool = False,
+    decisions: bool | Literal["entries"] = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Backtest:
     """Run one strategy alone on an account over candles and return the result.
 
     `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
-    which the strategy gets its `capital`; `progress(done, all)` is called between chunks of candles, and `cancelled()`
-    asked. With `decisions` every decision row is kept. Raises `ConfigError` before anything runs.
+    which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
+    `cancelled()` asked. With `decisions` every decision row is kept, with "entries" those that entered, which is what
+    tells the stop of each trade. Raises `ConfigError` before anything runs.
     """
     _check(candles, cash)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
@@ -197,13 +254,15 @@ def backtest(
     fills = np.empty((FILL_BUFFER, at.W_FILL))
     log = np.empty((CHUNK if decisions else 0, plan.decision_width))
     calls = loop.parts()
+    if progress is not None:
+        progress(0, n)
     while done < n and not (cancelled is not None and cancelled()):
         stop = min(n, done + CHUNK)
         done, f, d = loop.run(
             calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
         )
         kept_fills.append(fills[:f].copy())
-        kept_decisions.append(log[:d].copy())
+        kept_decisions.append(_kept(log[:d], decisions))
         if progress is not None:
             progress(done, n)
     return Backtest(
@@ -218,7 +277,13 @@ def backtest(
         account=account,
         findings=findings,
         complete=done == n,
+        limits=limits,
     )
+
+
+def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:
+    """Return a copy of the decision rows to keep."""
+    return rows[rows[:, at.D_ACTION] == at.ENTER] if which == "entries" else rows.copy()
 
 
 def _check(candles: Candles, cash: float) -> None:
@@ -231,3 +296,11 @@ def _check(candles: Candles, cash: float) -> None:
     if not isinstance(cash, Real) or not 0 < cash < math.inf:
         hint = "give the account a positive start"
         raise ConfigError("range", f"cash {cash!r} is not a number above 0", value=cash, hint=hint)
+
+
+def _version() -> str:
+    """Return the installed version, "" in a source tree that is not installed."""
+    try:
+        return version("stratnb")
+    except PackageNotFoundError:
+        return ""

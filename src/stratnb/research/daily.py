@@ -1,0 +1,194 @@
+"""Figures of a daily equity series: returns at 00:00 UTC, a year of 365 days, risk-free 0 (trading_rules 10).
+
+A figure that is not defined is None, never 0 or infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.research.distributions import normal_below
+
+__all__ = [
+    "DAY_MS",
+    "YEAR",
+    "against",
+    "correlation",
+    "daily_figures",
+    "daily_series",
+    "deviation",
+    "drawdown",
+    "finite",
+    "growth",
+    "monthly",
+    "returns_of",
+    "rolling_sharpe",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+YEAR: Final = 365.0
+DAY_MS: Final = 86_400_000
+TAIL_DAYS: Final = 20
+MOMENT_DAYS: Final = 4
+REGRESSION_DAYS: Final = 30
+
+
+def drawdown(equity: Floats) -> Floats:
+    """Return the fall from the running peak at each point, a fraction >= 0; a peak has to be above 0.
+
+    >>> drawdown(np.array([1.0, 2.0, 1.0])).tolist()
+    [0.0, 0.0, 0.5]
+    """
+    return 1.0 - equity / np.maximum.accumulate(equity)
+
+
+def daily_series(time_ms: Ints, equity: Floats, start: float) -> tuple[Ints, Floats]:
+    """Return the days (numbers since 1970) and the equity before the first and at the end of each, one longer.
+
+    A day ends at 00:00 UTC with the last value up to then; days without values are flat. `start` is the equity
+    before the first value.
+    """
+    if not len(equity):
+        return np.empty(0, np.int64), np.array([start])
+    days = (np.asarray(time_ms, np.int64) - 1) // DAY_MS
+    every = np.arange(days[0], days[-1] + 1)
+    last = np.searchsorted(days, every, side="right") - 1
+    return every, np.concatenate(([start], equity[last]))
+
+
+def returns_of(daily: Floats) -> Floats:
+    """Return E_t / E_(t-1) - 1 of a daily equity series; none when the equity was ever 0 or less."""
+    return np.diff(daily) / daily[:-1] if len(daily) > 1 and bool((daily > 0).all()) else np.empty(0)
+
+
+def deviation(values: Floats, scale: float = 1.0) -> float:
+    """Return the standard deviation (ddof 1), 0 for values that are equal but for their rounding beside a scale."""
+    found = float(values.std(ddof=1)) if len(values) >= 2 else 0.0
+    return found if found > 1e-12 * scale else 0.0
+
+
+def finite(value: float | None) -> float | None:
+    """Return a value as a float, None when it is not finite."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def growth(first: float, last: float, days: float) -> float | None:
+    """Return the yearly growth (last / first)^(365 / days) - 1; None under 1 day or without money at an end."""
+    return finite((last / first) ** (YEAR / days) - 1.0) if days >= 1 and last > 0 < first else None
+
+
+def daily_figures(daily: Floats, *, days: float) -> dict[str, float | None]:
+    """Return the figures of a daily equity series (start first); `days` is the elapsed time for the yearly growth."""
+    r = returns_of(daily)
+    n, spread = len(r), deviation(r)
+    falls = drawdown(daily) if daily[0] > 0 else np.zeros(1)
+    worst, cagr = float(falls.max()), growth(float(daily[0]), float(daily[-1]), days)
+    below = math.sqrt(float((np.minimum(r, 0.0) ** 2).mean())) if n else 0.0
+    lost = float(-r[r < 0].sum()) if n else 0.0
+    return {
+        "total_return": finite(daily[-1] / daily[0] - 1.0) if daily[0] > 0 else None,
+        "cagr": cagr,
+        "volatility": spread * math.sqrt(YEAR) if n >= 2 else None,
+        "sharpe": float(r.mean()) / spread * math.sqrt(YEAR) if spread > 0 else None,
+        "sortino": float(r.mean()) / below * math.sqrt(YEAR) if below > 0 else None,
+        "max_drawdown_daily": worst,
+        "calmar": finite(cagr / worst) if cagr is not None and worst > 0 else None,
+        "omega": float(r[r > 0].sum()) / lost if lost > 0 else None,
+        "ulcer_index": math.sqrt(float((falls**2).mean())),
+        **_tails(r),
+        **_shape(r, spread),
+        "best_day": float(r.max()) if n else None,
+        "worst_day": float(r.min()) if n else None,
+        "days": float(n),
+    }
+
+
+def _tails(r: Floats) -> dict[str, float | None]:
+    """Return value at risk, its conditional mean and the tail ratio of daily returns."""
+    low, high = (float(q) for q in np.quantile(r, (0.05, 0.95))) if len(r) else (0.0, 0.0)
+    enough = len(r) >= TAIL_DAYS
+    return {
+        "var_95": -low if enough else None,
+        "cvar_95": float(-r[r <= low].mean()) if enough else None,
+        "tail_ratio": finite(abs(high / low)) if low != 0.0 else None,
+    }
+
+
+def _shape(r: Floats, spread: float) -> dict[str, float | None]:
+    """Return skewness G1, excess kurtosis G2 (Joanes and Gill 1998) and the probabilistic Sharpe ratio.
+
+    The last is that of Bailey and Lopez de Prado (2012) against 0, with the moments m3 / m2^1.5 and m4 / m2^2.
+    """
+    n = len(r)
+    if n < 2 or spread <= 0.0:
+        return {"skew": None, "kurtosis": None, "psr": None}
+    away = r - r.mean()
+    m2, m3, m4 = (float((away**k).mean()) for k in (2, 3, 4))
+    g3, g4 = m3 / m2**1.5, m4 / m2**2
+    many = n >= MOMENT_DAYS
+    daily = float(r.mean()) / spread
+    under = 1.0 - g3 * daily + (g4 - 1.0) / 4.0 * daily**2
+    return {
+        "skew": g3 * math.sqrt(n * (n - 1.0)) / (n - 2.0) if many else None,
+        "kurtosis": (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * (g4 - 3.0) + 6.0) if many else None,
+        "psr": normal_below(daily * math.sqrt(n - 1.0) / math.sqrt(under)) if under > 0 else None,
+    }
+
+
+def monthly(days: Ints, daily: Floats) -> tuple[Ints, Floats]:
+    """Return the months (numbers since 1970-01) and their returns; begun months as they stand.
+
+    >>> monthly(np.array([30, 31]), np.array([1.0, 2.0, 3.0]))[1].tolist()
+    [1.0, 0.5]
+    """
+    if not len(days) or not (daily > 0).all():
+        return np.empty(0, np.int64), np.empty(0)
+    month = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    last = np.flatnonzero(np.r_[np.diff(month) > 0, True])
+    ends = daily[last + 1]
+    return month[last], ends / np.concatenate(([daily[0]], ends[:-1])) - 1.0
+
+
+def rolling_sharpe(returns: Floats, window: int) -> Floats:
+    """Return the yearly Sharpe ratio of the last `window` daily returns at each day; NaN before and without spread."""
+    out = np.full(len(returns), np.nan)
+    if window < 2 or len(returns) < window:
+        return out
+    seen = np.lib.stride_tricks.sliding_window_view(returns, window)
+    spread = seen.std(axis=1, ddof=1)
+    known = spread > 1e-12
+    made = np.full(len(seen), np.nan)
+    made[known] = seen.mean(axis=1)[known] / spread[known] * math.sqrt(YEAR)
+    out[window - 1 :] = made
+    return out
+
+
+def _common(a: tuple[Ints, Floats], b: tuple[Ints, Floats]) -> tuple[Floats, Floats]:
+    """Return two series (days, returns) on the days they share."""
+    if not (len(a[0]) == len(a[1]) and len(b[0]) == len(b[1])):
+        return np.empty(0), np.empty(0)
+    _, i, j = np.intersect1d(a[0], b[0], assume_unique=True, return_indices=True)
+    return a[1][i], b[1][j]
+
+
+def correlation(a: tuple[Ints, Floats], b: tuple[Ints, Floats]) -> tuple[float | None, int]:
+    """Return Pearson's correlation of two series (days, returns) on their common days, and how many those are."""
+    x, y = _common(a, b)
+    if deviation(x) <= 0.0 or deviation(y) <= 0.0:
+        return None, len(x)
+    return finite(float(np.clip(np.corrcoef(x, y)[0, 1], -1.0, 1.0))), len(x)
+
+
+def against(own: tuple[Ints, Floats], other: tuple[Ints, Floats]) -> dict[str, float | None]:
+    """Return alpha (x 365) and beta of daily returns regressed on another series; None under 30 common days."""
+    x, y = _common(other, own)
+    if len(x) < REGRESSION_DAYS or deviation(x) <= 0.0:
+        return {"alpha": None, "beta": None}
+    beta = float(np.cov(x, y, ddof=1)[0, 1] / x.var(ddof=1))
+    return {"alpha": float(y.mean() - beta * x.mean()) * YEAR, "beta": beta}
