@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stratnb.engine import Engine
+from stratnb.errors import Refused
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
@@ -21,6 +22,7 @@ from stratnb.strategy.config import StrategyConfig
 __all__ = ["Parity", "parity"]
 
 Floats = npt.NDArray[np.float64]
+STEPS = 2_000
 COLUMNS = (
     "side",
     "quantity",
@@ -67,11 +69,14 @@ def parity(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Parity:
     """Replay candles through an engine with this one strategy and compare with the backtest, bit for bit.
 
     Compared are every fill (time, side, quantity, price, fee, reason, realized pnl, position), the equity at every
-    candle and every decision row.
+    candle and every decision row. `progress(done, all)` is called between parts of the replay, and `cancelled()`
+    asked, which ends it with `Refused("canceled")`.
     """
     known = market or market_from(candles, kind=configure(strategy, candles, overrides=overrides)[0].config.market.kind)
     test = backtest(strategy, candles, market=known, cash=cash, limits=limits, overrides=overrides, decisions=True)
@@ -88,7 +93,12 @@ def parity(
     with engine:
         key = engine.add(document, candles.symbol, overrides=overrides)
         engine.activate(key)
-        engine.step(len(candles))
+        for done in range(0, len(candles), STEPS):
+            if cancelled is not None and cancelled():
+                raise Refused("canceled", f"the replay ended after {done} of {len(candles)} candles")
+            if progress is not None:
+                progress(done, len(candles))
+            engine.step(min(STEPS, len(candles) - done))
         desk = engine.desk
         book = desk.lane(key).context.book
         fills = np.array(book.fill_rows) if book.fill_rows else np.empty((0, at.W_FILL))

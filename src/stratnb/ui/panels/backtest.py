@@ -1,50 +1,33 @@
-"""P10, the backtest: fields, a run in the background with progress and cancel, its result, parity and comparison."""
+"""P10, the backtest: fields, a check of them, a run beside the engine with progress and cancel, and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import ipywidgets as w
 import pandas as pd
 
-from stratnb.errors import StratnbError
-from stratnb.ui.controls import btn, chip, show, styled, text
-from stratnb.ui.curve import EquityCurve
-from stratnb.ui.format import age, count, escape, stamp
-from stratnb.ui.panels import backtest_rows as rows
+from stratnb.errors import Refused
+from stratnb.ui.controls import btn, field, show, styled
+from stratnb.ui.format import age, count, stamp
 from stratnb.ui.panels.acting import ActingPanel
-from stratnb.ui.panels.backtest_setup import BacktestSetup, Plan
-from stratnb.ui.widgets import Table
+from stratnb.ui.panels.backtest_checks import Checked, Draft, Examiner
+from stratnb.ui.panels.backtest_files import export, save
+from stratnb.ui.panels.backtest_result import ResultView
+from stratnb.ui.panels.backtest_runs import Run, RunList, opened
+from stratnb.ui.panels.backtest_setup import BacktestSetup
 from stratnb.ui.work import Work
 from stratnb.view import Board, EngineView
 
-__all__ = ["BacktestPanel", "Run"]
-
-COMPARED_MOST = 4
-STORED_MOST = 12
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its plan, the candles it used and its result."""
-
-    number: int
-    plan: Plan
-    candles: Any
-    result: Any
-
-    @property
-    def name(self) -> str:
-        """Return the name on its chip."""
-        return f"{self.number} · {self.plan.title}"
+__all__ = ["BacktestPanel"]
 
 
 def _backtest(strategy: Any, candles: Any, **options: Any) -> Any:
     from stratnb.research.backtest import backtest
 
-    return backtest(strategy, candles, **options)
+    return backtest(strategy, candles, decisions="entries", **options)
 
 
 def _parity(strategy: Any, candles: Any, **options: Any) -> Any:
@@ -56,8 +39,7 @@ def _parity(strategy: Any, candles: Any, **options: Any) -> Any:
 class BacktestPanel(ActingPanel):
     """Backtests beside the engine: a worker thread computes, only the pump writes widgets.
 
-    `run(strategy, candles, cash=, overrides=, progress=, cancelled=)` and `parity(strategy, candles, cash=,
-    overrides=)` can be given for tests.
+    `run` and `parity` can be given for tests: both take (strategy, candles, cash=, overrides=, progress=, cancelled=).
     """
 
     title: ClassVar[str] = "Backtest"
@@ -67,98 +49,109 @@ class BacktestPanel(ActingPanel):
         self, board: Board, *, run: Callable[..., Any] = _backtest, parity: Callable[..., Any] = _parity
     ) -> None:
         self._backtest, self._parity_of = run, parity
-        self.runs: list[Run] = []
-        self._count = 0
+        self._examine = Examiner(board)
         self._work: Work | None = None
+        self._edited = False
         self._view: EngineView | None = None
         super().__init__(board)
 
+    @property
+    def runs(self) -> list[Run]:
+        """Return the stored runs, oldest first."""
+        return self.list.runs
+
     def body(self) -> list[w.Widget]:
-        """Make the fields, the progress and the places of the result."""
+        """Make the fields, the progress, the place of the result and the stored runs."""
         self.setup = BacktestSetup(self.board)
+        self.setup.changed = self._touched
         self.start = btn("Run", "primary", "play", "Run the backtest; the engine goes on", do=self.run)
         self.cancel = btn("Cancel", do=self.cancel_run)
         self.bar = styled(w.FloatProgress(value=0.0, max=1.0, description="Progress"), "sn-progress", "sn-nolabel")
         self.status = styled(w.HTML(), "sn-muted")
         self.running = styled(w.HBox([self.bar, self.status, self.cancel]), "sn-row", "sn-off")
-        controls = styled(w.HBox([self.start, self.running]), "sn-addrow")
-        return [self.setup, controls, self._make_result(), self._make_compare()]
-
-    def _make_result(self) -> w.Widget:
-        self.figures = Table(kind="kpi", caption="Figures of the backtest")
-        self.curve = EquityCurve()
-        empty = {"t": "No trade", "sub": "No decision became an entry; the counts below say why."}
-        self.trades = Table(caption="Trades", cols=rows.trade_columns(), page=20, empty=empty)
-        columns = [
-            {"key": "name", "label": "Reason", "cls": "is-wide"},
-            {"key": "n", "label": "Decisions", "align": "r"},
-            {"key": "bar", "label": "Share", "align": "r", "cls": "is-barcol"},
-        ]
-        self.reasons = Table(caption="Why decisions ended as they did", cols=columns, page=20)
-        self.check = btn(
-            "Check parity",
-            tip="Replay the same candles through the paper engine and compare bit for bit",
-            do=self.run_parity,
-        )
-        self.verdict = styled(w.HTML(), "sn-muted")
-        line = styled(w.HBox([self.check, self.verdict]), "sn-row")
-        halves = styled(
-            w.HBox(
-                [w.VBox([text("Trades", "h3"), self.trades]), w.VBox([text("Reasons and denials", "h3"), self.reasons])]
-            ),
-            "sn-halves",
-        )
-        self.result = styled(w.VBox([self.figures, line, self.curve.widget, halves]), "sn-result", "sn-off")
+        self.file = field("Saved run", "path of a .json file")
+        self.reopen = btn("Open run", tip="Show a run that was saved to a file", do=self.open_run)
+        saved = styled(w.HBox([self.file, self.reopen]), "sn-chips", "sn-pushed")
+        controls = styled(w.HBox([self.start, self.running, saved]), "sn-addrow")
+        self.result = ResultView()
+        self.result.on_parity, self.result.on_save, self.result.on_export = self.run_parity, self._save, self._export
+        self.list = RunList()
+        self.list.on_show, self.list.tell = self._show, self.tell
         self.blank = styled(
             w.HTML("<strong>No run yet</strong><span>Choose a strategy and candles, then press Run.</span>"), "sn-empty"
         )
-        return w.VBox([self.blank, self.result])
-
-    def _make_compare(self) -> w.Widget:
-        self.chips = styled(w.HBox([]), "sn-chips")
-        self.table = Table(caption="Stored runs compared", cols=rows.compare_columns([]))
-        self.compare = w.VBox([])
-        self.stored = styled(w.VBox([text("Stored runs (choose up to 4)", "h3"), self.chips, self.compare]), "sn-off")
-        return self.stored
+        return [self.setup, controls, self.blank, self.result, self.list]
 
     def paint(self, view: EngineView) -> None:
-        """Offer what can be run and show how far the run is."""
+        """Offer what can be run, check what was edited and show how far the run is."""
         self._view = view
         self.setup.paint(view)
         work = self._work
         if work is None:
+            if self._edited:
+                self._check(self.setup.draft(view))
             return
         self.bar.value = work.fraction
-        rest = "" if work.remaining_s is None else f", {age(work.remaining_s)} left"
-        words = "Canceling" if work.cancelled else f"{work.fraction:.0%}{rest}"
-        self.status.value = f"<span>{words}</span>"
+        self.status.value = f"<span>{_progress(work)}</span>"
+
+    def _touched(self) -> None:
+        """A field was edited: it is checked at the next paint."""
+        self._edited = True
+
+    def _check(self, draft: Draft) -> None:
+        """Check the fields without running anything."""
+        self._edited = False
+
+        def _shown(job: Any) -> None:
+            if job.error is not None:
+                self.refuse(job.error)
+            elif not self._edited:
+                self.setup.show(job.result())
+
+        self.pump.track(Work(lambda **_: self._examine(draft)), _shown)
 
     def run(self) -> None:
-        """Start the run that the fields describe; a second one waits for the first to end."""
+        """Check what the fields describe and run it; a second run waits for the first to end."""
         if self._work is not None or self._view is None:
             return
         self.dismiss()
-        try:
-            plan = self.setup.plan(self._view)
-        except StratnbError as error:
-            self.refuse(error)
-            return
-        timeframe = self._view.feed.timeframe if self._view.feed else "1m"
+        self.tell("")
+        self._edited = False
+        draft = self.setup.draft(self._view)
 
-        def _call(**hooks: Any) -> Run:
-            candles = plan.candles(self.board, timeframe)
-            result = self._backtest(plan.strategy, candles, cash=plan.cash, overrides=plan.overrides or None, **hooks)
-            return Run(0, plan, candles, result)
+        def _call(**hooks: Any) -> tuple[Checked, Run | None]:
+            checked = self._examine(draft)
+            if checked.blocked:
+                return checked, None
+            plan = checked.plan
+            result = self._backtest(
+                plan.strategy, checked.candles, cash=plan.cash, overrides=plan.overrides or None, **hooks
+            )
+            return checked, Run(0, plan, checked.candles, result, figures=dict(result.figures))
 
-        self._go(Work(_call), self._finished)
+        self._go(_call, self._finished)
 
     def run_parity(self) -> None:
-        """Replay the last run's candles through the engine on paper and compare."""
-        if self._work is not None or not self.runs:
+        """Replay the shown run's candles through the engine on paper and compare."""
+        last = self.result.run
+        if last is None or last.candles is None:
             return
-        last = self.runs[-1]
-        options = {"cash": last.plan.cash, **({"overrides": last.plan.overrides} if last.plan.overrides else {})}
-        self._go(Work(lambda **_: self._parity_of(last.plan.strategy, last.candles, **options)), self._judged)
+        plan = last.plan
+        self._go(
+            lambda **hooks: self._parity_of(
+                plan.strategy, last.candles, cash=plan.cash, overrides=plan.overrides or None, **hooks
+            ),
+            lambda found, work: self.result.judge(found) if self.result.run is last else None,
+        )
+
+    def open_run(self) -> None:
+        """Show a run that was saved to a file, on the candles of the form if they are the same."""
+        if self._view is None:
+            return
+        path, draft = self.file.value, self.setup.draft(self._view)
+        self._go(
+            lambda **_: opened(path, self._examine(draft).candles), lambda run, work: self._show(self.list.add(run))
+        )
 
     def cancel_run(self) -> None:
         """Ask the run to end early."""
@@ -166,81 +159,79 @@ class BacktestPanel(ActingPanel):
             self._work.cancel()
             self.repaint()
 
-    def _go(self, work: Work, ended: Callable[[Any], None]) -> None:
-        self._work = work
-        self.start.disabled = self.check.disabled = True
-        show(self.running, True)
+    def _save(self, path: str) -> None:
+        run = self.result.run
+        if run is not None:
+            self._go(lambda **_: save(run.result, path), lambda words, work: self.tell(words))
+
+    def _export(self, what: str) -> None:
+        run = self.result.run
+        if run is not None:
+            self._go(lambda **_: export(run.result, what), lambda link, work: self.result.offer(link))
+
+    def _go(self, call: Callable[..., Any], ended: Callable[[Any, Work], None]) -> None:
+        """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success."""
+        if self._work is not None:
+            return
+        self.dismiss()
+        self._work = work = Work(call)
+        self._lock(True)
 
         def _done(job: Any) -> None:
             self._work = None
-            self.start.disabled = self.check.disabled = False
-            show(self.running, False)
-            if job.error is not None:
+            self._lock(False)
+            if isinstance(job.error, Refused) and job.error.code == "canceled":
+                self.tell(f"Canceled: {job.error.message}.")
+            elif job.error is not None:
                 self.refuse(job.error)
             else:
-                ended(job.result())
+                ended(job.result(), work)
 
         self.pump.track(work, _done)
         self.repaint()
 
-    def _finished(self, run: Run) -> None:
-        self._count += 1
-        stored = Run(self._count, run.plan, run.candles, run.result)
-        self.runs = [*self.runs, stored][-STORED_MOST:]
-        show(self.blank, False)
-        show(self.result, True)
-        self.verdict.value = ""
-        self.figures.rows = rows.figure_rows(stored.result.figures)
-        self.trades.rows = rows.trade_rows(stored.result.trades)
-        self.reasons.rows = rows.count_rows(stored.result.reasons)
-        equity = stored.result.equity
-        self.curve.draw(*curve_of(equity))
-        self.frame.note(_note(stored))
-        if not getattr(stored.result, "complete", True):
-            self.tell("Canceled: the result covers the candles that were run.")
-        self._store()
+    def _lock(self, on: bool) -> None:
+        """Disable what must wait while work is done, and show its progress."""
+        known = self.result.run is not None and self.result.run.candles is not None
+        for button in (self.start, self.reopen, self.result.save, *self.result.exports):
+            button.disabled = on
+        self.result.check.disabled = on or not known
+        self.bar.value, self.status.value = 0.0, ""
+        show(self.running, on)
 
-    def _judged(self, result: Any) -> None:
-        """Show the verdict of parity."""
-        equal = bool(result.identical)
-        mark = '<span class="sn-t-ok">● Parity</span>' if equal else '<span class="sn-t-err">■ No parity</span>'
-        words = "replay and backtest agree bit for bit" if equal else result.difference
-        self.verdict.value = f'<span role="status">{mark} {escape(words)}</span>'
-
-    def _store(self) -> None:
-        """Add a chip per stored run; up to four of them are compared."""
-        known = {button.description: button for button in self.chips.children}
-        chips = []
-        for run in self.runs:
-            button = known.get(run.name) or chip(run.name, False, "Compare this run")
-            if run.name not in known:
-                button.observe(self._compare, "value")
-            chips.append(button)
-        self.chips.children = chips
-        show(self.stored, len(self.runs) > 1)
-
-    def _compare(self, change: Mapping[str, Any]) -> None:
-        chosen = [run for run, button in zip(self.runs, self.chips.children, strict=True) if button.value]
-        if len(chosen) > COMPARED_MOST:
-            change["owner"].value = False
-            self.tell(f"At most {COMPARED_MOST} runs are compared at once.")
+    def _finished(self, found: tuple[Checked, Run | None], work: Work) -> None:
+        checked, run = found
+        self.setup.show(checked)
+        if run is None:
             return
-        columns = rows.compare_columns([run.name for run in chosen])
-        compared = rows.compare_rows([run.result.figures for run in chosen])
-        self.compare.children = [Table(caption="Stored runs compared", cols=columns, rows=compared)] if chosen else []
+        self._show(self.list.add(replace(run, rate=work.rate)))
+        if not run.result.complete:
+            self.tell("Canceled: the result covers the candles that were run.")
+
+    def _show(self, run: Run | None) -> None:
+        """Show a run, or that there is none."""
+        show(self.blank, run is None)
+        self.result.show(run)
+        self.frame.note("" if run is None else _note(run))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the figures of the stored runs, one row per run."""
-        return pd.DataFrame([{"run": run.name, **run.result.figures} for run in self.runs])
+        return pd.DataFrame([{"run": run.name, **run.figures} for run in self.runs])
 
 
-def curve_of(equity: pd.DataFrame) -> tuple[Any, Any]:
-    """Return times (ms) and equity of a result's frame, whose index is the time."""
-    index = equity.index
-    times = index.as_unit("ms").asi8 if isinstance(index, pd.DatetimeIndex) else index.to_numpy()
-    return times, equity["equity"].to_numpy()
+def _progress(work: Work) -> str:
+    """Return how far work is: share, candles a second and the rest."""
+    if work.cancelled:
+        return "Canceling"
+    if work.rate is None:
+        return "Preparing"
+    rest = "" if work.remaining_s is None else f", {age(work.remaining_s)} left"
+    return f"{work.fraction:.0%}, {count(int(work.rate))} candles/s{rest}"
 
 
 def _note(run: Run) -> str:
-    first, last = run.candles.open_time_ms[0], run.candles.open_time_ms[-1]
-    return f"{run.plan.title} · {count(len(run.candles))} candles, {stamp(first)} to {stamp(last)} UTC"
+    times = run.result.close_ms
+    if not len(times):
+        return run.plan.title
+    speed = "" if run.rate is None else f", {count(int(run.rate))} candles/s"
+    return f"{run.plan.title} · {count(len(times))} candles, {stamp(times[0])} to {stamp(times[-1])} UTC{speed}"

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from stratnb.market_data.candles import Gaps
 from stratnb.research.figures import CONVENTIONS
-from stratnb.ui.format import Cell, age, count, delta, na, num, pct, quantity, share, side, time_cell
+from stratnb.ui.format import Cell, age, count, delta, na, num, pct, quantity, share, side, signed, time_cell
 
 __all__ = [
+    "COUNT_COLUMNS",
+    "GAP_COLUMNS",
     "TRADES_SHOWN",
     "compare_columns",
     "compare_rows",
     "count_rows",
     "figure",
     "figure_rows",
+    "gap_rows",
+    "run_columns",
+    "run_rows",
     "title_of",
     "trade_columns",
     "trade_rows",
 ]
 
-TRADES_SHOWN = 500
+TRADES_SHOWN = 1_000
+GAPS_SHOWN = 200
 _FRACTIONS = ("return", "drawdown", "rate", "fraction", "exposure", "volatility", "cagr", "hold")
 _MONEY = ("pnl", "profit", "loss", "expectancy", "best", "worst")
+COUNT_COLUMNS: Final[list[dict[str, Any]]] = [
+    {"key": "name", "label": "Reason", "cls": "is-wide"},
+    {"key": "n", "label": "Decisions", "align": "r"},
+    {"key": "bar", "label": "Share", "align": "r", "cls": "is-barcol"},
+]
+GAP_COLUMNS: Final[list[dict[str, Any]]] = [
+    {"key": "after", "label": "After, UTC"},
+    {"key": "missing", "label": "Missing candles", "align": "r"},
+    {"key": "time", "label": "Time", "align": "r"},
+]
 _WORDS = {"cagr": "Yearly return", "n": "Trades", "pnl": "PnL", "sqn": "SQN"}
 
 
@@ -85,16 +104,26 @@ def trade_columns() -> list[dict[str, Any]]:
         {"key": "pnl", "label": "PnL", "align": "r"},
         {"key": "fees", "label": "Fees", "align": "r", "cls": "is-p2"},
         {"key": "ret", "label": "Return", "align": "r", "cls": "is-p2"},
-        {"key": "reason", "label": "Exit"},
+        {
+            "key": "r",
+            "label": "R",
+            "align": "r",
+            "cls": "is-p2",
+            "title": "PnL before fees by the risk to the planned stop",
+        },
+        {"key": "held", "label": "Held", "align": "r", "cls": "is-p2"},
+        {"key": "reason", "label": "Exit by"},
     ]
 
 
-def trade_rows(trades: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the newest trades first, at most `TRADES_SHOWN`."""
+def trade_rows(trades: pd.DataFrame, stops: npt.ArrayLike | None = None) -> list[dict[str, Any]]:
+    """Return the newest trades first, at most `TRADES_SHOWN`; `stops` are the planned ones, NaN where unknown."""
     newest, last = trades.iloc[::-1].head(TRADES_SHOWN), len(trades)
     rows = newest.itertuples(index=False)
     decimals = _decimals(newest)
-    return [_trade(last - i, dict(zip(newest.columns, values, strict=True)), decimals) for i, values in enumerate(rows)]
+    known = np.full(last, math.nan) if stops is None else np.asarray(stops, np.float64)
+    found = (dict(zip(newest.columns, values, strict=True)) for values in rows)
+    return [_trade(last - i, trade | {"stop": float(known[last - i - 1])}, decimals) for i, trade in enumerate(found)]
 
 
 def _decimals(trades: pd.DataFrame) -> int:
@@ -104,23 +133,33 @@ def _decimals(trades: pd.DataFrame) -> int:
 
 
 def _trade(i: int, t: Mapping[str, Any], decimals: int) -> dict[str, Any]:
-    def _of(*names: str) -> Any:
-        return next((t[name] for name in names if name in t), None)
-
+    start, end = _ms(t["entry"]), _ms(t["exit"])
+    held = None if start is None or end is None else (end - start) / 1000.0
     return {
         "id": str(i),
         "no": {"t": str(i), "n": i},
-        "side": side(float(_of("direction") or 0)),
-        "opened": time_cell(_ms(_of("entry_ms", "entry")), date=True),
-        "entry": _price(_of("entry_price"), decimals),
-        "closed": time_cell(_ms(_of("exit_ms", "exit")), date=True),
-        "exit": _price(_of("exit_price"), decimals),
-        "qty": quantity(_of("quantity")),
-        "pnl": delta(_of("pnl")),
-        "fees": num(_of("fees", "fee")),
-        "ret": delta_percent(_of("return_fraction")),
-        "reason": str(_of("reason") or "–").replace("_", " "),
+        "side": side(float(t["direction"])),
+        "opened": time_cell(start, date=True),
+        "entry": _price(t["entry_price"], decimals),
+        "closed": time_cell(end, date=True),
+        "exit": _price(t["exit_price"], decimals),
+        "qty": {"t": quantity(t["quantity"]), "n": t["quantity"]},
+        "pnl": delta(t["pnl"]),
+        "fees": {"t": num(t["fees"]), "n": t["fees"]},
+        "ret": delta_percent(t["return_fraction"]),
+        "r": _risks(t),
+        "held": {"t": age(held), "n": held or 0.0},
+        "reason": str(t["reason"] or "–").replace("_", " "),
     }
+
+
+def _risks(t: Mapping[str, Any]) -> Cell:
+    """Return the result before fees in multiples of the risk to the planned stop."""
+    risk = abs(t["entry_price"] - t["stop"]) * t["quantity"]
+    if not risk > 0.0:
+        return na()
+    r = (t["pnl"] + t["fees"]) / risk
+    return {**delta(r), "t": signed(r, 2)}
 
 
 def delta_percent(fraction: float | None) -> Cell:
@@ -140,9 +179,9 @@ def _ms(value: Any) -> float | None:
     return value.timestamp() * 1000 if isinstance(value, pd.Timestamp) else float(value)
 
 
-def count_rows(reasons: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return how often each reason ended a decision, the most frequent first, with its share as a bar."""
-    total = sum(reasons.values()) or 1
+def count_rows(reasons: Mapping[str, int], decisions: int | None = None) -> list[dict[str, Any]]:
+    """Return how often each reason ended a decision, the most frequent first, with its share of all as a bar."""
+    total = (sum(reasons.values()) if decisions is None else decisions) or 1
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
     return [
         {
@@ -153,6 +192,65 @@ def count_rows(reasons: Mapping[str, int]) -> list[dict[str, Any]]:
         }
         for name, n in ordered
     ]
+
+
+def gap_rows(gaps: Gaps, step_ms: int) -> list[dict[str, Any]]:
+    """Return the longest stretches without candles, at most `GAPS_SHOWN`, the longest first."""
+    pairs = sorted(
+        zip(gaps.missing.tolist(), gaps.after_ms.tolist(), strict=True), key=lambda pair: (-pair[0], pair[1])
+    )
+    return [
+        {
+            "id": str(after),
+            "after": time_cell(after, date=True),
+            "missing": {"t": count(missing), "n": missing},
+            "time": {"t": age(missing * step_ms / 1000), "n": missing},
+        }
+        for missing, after in pairs[:GAPS_SHOWN]
+    ]
+
+
+def run_columns() -> list[dict[str, Any]]:
+    """Return the columns of the stored runs."""
+    return [
+        {"key": "no", "label": "#", "align": "r"},
+        {"key": "name", "label": "Strategy and candles", "cls": "is-wide"},
+        {"key": "period", "label": "First candle, UTC", "cls": "is-p2"},
+        {"key": "candles", "label": "Candles", "align": "r", "cls": "is-p2"},
+        {"key": "ret", "label": "Return", "align": "r"},
+        {"key": "dd", "label": "Max drawdown", "align": "r"},
+        {"key": "trades", "label": "Trades", "align": "r"},
+        {"key": "rate", "label": "Candles/s", "align": "r", "cls": "is-p2"},
+        {"key": "acts", "label": "Actions", "cls": "is-acts", "sort": False, "hide": True},
+    ]
+
+
+def run_rows(runs: Sequence[Any], compared: Sequence[int]) -> list[dict[str, Any]]:
+    """Return one row per run with its buttons."""
+    return [_run(run, run.number in compared) for run in runs]
+
+
+def _run(run: Any, compared: bool) -> dict[str, Any]:
+    f, n = run.figures, len(run.result.close_ms)
+    first = int(run.result.close_ms[0]) if n else None
+    word, kind = ("Compared", "primary") if compared else ("Compare", "")
+    acts = [
+        {"a": "open", "t": "Show", "label": f"Show run {run.number}"},
+        {"a": "compare", "t": word, "kind": kind, "label": f"Compare run {run.number}"},
+        {"a": "remove", "t": "Remove", "kind": "quiet", "label": f"Remove run {run.number}"},
+    ]
+    return {
+        "id": str(run.number),
+        "no": {"t": str(run.number), "n": run.number},
+        "name": {"t": run.plan.title, "sub": "" if run.result.complete else "canceled"},
+        "period": time_cell(first, date=True),
+        "candles": {"t": count(n), "n": n},
+        "ret": delta_percent(f.get("total_return")),
+        "dd": figure("max_drawdown", f.get("max_drawdown")),
+        "trades": figure("trades", f.get("trades")),
+        "rate": "–" if run.rate is None else {"t": count(int(run.rate)), "n": run.rate},
+        "acts": {"acts": acts},
+    }
 
 
 def compare_columns(names: Sequence[str]) -> list[dict[str, Any]]:
