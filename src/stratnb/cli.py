@@ -14,7 +14,7 @@ import typer
 
 from stratnb.errors import ConfigError, StratnbError
 
-__all__ = ["app", "backtest", "dashboard", "lab", "replay", "version"]
+__all__ = ["app", "archive", "backtest", "dashboard", "lab", "replay", "version"]
 
 app = typer.Typer(
     help="Trading strategies made of blocks.",
@@ -137,6 +137,30 @@ def backtest(
         return
     rows = [f"{name:<20} {'n/a' if value is None else f'{value:,.6g}'}" for name, value in test.figures.items()]
     typer.echo("\n".join([repr(test), *rows]))
+
+
+@app.command()
+def archive(
+    candles: Annotated[list[Path], typer.Argument(help="Candle files (CSV or Parquet).")],
+    to: Annotated[Path, typer.Option(help="Folder of the archive; made when it is missing.")],
+    exchange: Annotated[str, typer.Option(help="Name of the venue that the candles come from.")] = "import",
+    symbol: Annotated[str | None, typer.Option(help="Symbol, when a file's name does not say it.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Timeframe, when a file's name does not say it.")] = None,
+    repair: Annotated[str, typer.Option(help="Repairs of the files' faults, separated by commas, or all.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Merge candle files into a Parquet archive; tell what is missing and where built candles differ from filed ones.
+
+    All files are read and checked before anything is written.
+    """
+    from stratnb.market_data import Archive, load_candles
+    from stratnb.market_data.filing import file_candles, filing_text
+
+    with _reported():
+        folder = Archive(to)
+        read = [load_candles(path, symbol=symbol, timeframe=timeframe, repair=_words(repair)) for path in candles]
+        rows = file_candles(folder, [series for series, _ in read], exchange)
+    typer.echo(_json({"archive": str(to), "series": rows}) if as_json else filing_text(rows))
 
 
 def _json(result: Mapping[str, Any]) -> str:

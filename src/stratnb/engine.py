@@ -20,11 +20,13 @@ from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.multi.controls import AsyncOperations, CacheControl, FeedControl
 from stratnb.multi.desk import Desk
+from stratnb.multi.feeds import load_files, open_replay
 from stratnb.multi.jobs import Job, start_job
-from stratnb.multi.operations import OPERATIONS, Operations, load_files, open_replay
+from stratnb.multi.operations import OPERATIONS, Operations
 from stratnb.multi.picture import EngineState
 from stratnb.multi.reading import Reading
 from stratnb.multi.records import Policy, State, StrategyRecord
+from stratnb.multi.registry import Mode
 from stratnb.multi.settings import EngineSettings, engine_settings
 from stratnb.multi.switch import SwitchResult
 from stratnb.services.notify import Notifier
@@ -245,9 +247,25 @@ class Engine:
         """Set a halted account back to ACTIVE."""
         self._call("release", author, reason)
 
-    def close_position(self, strategy_id: str) -> bool:
-        """Close a strategy's position at the newest price; return whether there was one."""
-        return bool(self._call("close_position", strategy_id))
+    def close_position(self, strategy_id: str, fraction: float = 1.0) -> bool:
+        """Close a fraction of a strategy's position at the newest price; return whether there was one."""
+        return bool(self._call("close_position", strategy_id, fraction))
+
+    def move_stop(self, strategy_id: str, price: float) -> float:
+        """Tighten the stop of an open position and return it in whole ticks; loosening it is refused."""
+        return float(self._call("move_stop", strategy_id, price))
+
+    def breakeven(self, strategy_id: str) -> float:
+        """Move the stop to where the position closes without a loss after fees and slippage, and return it."""
+        return float(self._call("breakeven", strategy_id))
+
+    def cancel_order(self, strategy_id: str) -> bool:
+        """Cancel a strategy's working entry order; return whether there was one."""
+        return bool(self._call("cancel_order", strategy_id))
+
+    def set_mode(self, mode: Mode) -> None:
+        """Let one strategy be active at a time ("exclusive") or any number ("parallel")."""
+        self._call("set_mode", mode)
 
     def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
         """Return the loaded strategies in registration order."""
@@ -265,9 +283,29 @@ class Engine:
 
         return pd.DataFrame.from_dict(self.stats()["strategies"], orient="index")
 
-    def open_feed(self, candles: Candles | Iterable[Candles] | Sequence[str | Path]) -> None:
-        """Replay other candles (series or files) with a fresh account; refused while strategies are loaded."""
-        self._call("open_feed", candles)
+    def open_feed(
+        self,
+        candles: Candles | Iterable[Candles] | str | Path | Iterable[str | Path] | None = None,
+        *,
+        paths: Sequence[str | Path] = (),
+        replace: bool = False,
+        policy: Policy = "refuse",
+    ) -> None:
+        """Replay other candles (series or files; none: the synthetic market) with a fresh account.
+
+        Loaded strategies are refused unless `replace` removes them; `policy` is that of `remove_all`. When a file or
+        its candles have a fault everything stays as it is.
+        """
+        self._call("open_feed", candles, paths=paths, replace=replace, policy=policy)
+
+    def restart_feed(self) -> None:
+        """Start the same candles again with a fresh account; strategies stay loaded, active ones are active again."""
+        self._call("restart_feed")
+
+    def remove_all(self, *, policy: Policy = "refuse") -> tuple[str, ...]:
+        """Unload every strategy and return their ids; with an open position "refuse" refuses all, "close" closes."""
+        removed: tuple[str, ...] = self._call("remove_all", policy=policy)
+        return removed
 
     def close(self) -> None:
         """End the engine: snapshots, tasks, thread; closing twice is harmless. Later calls are refused."""
@@ -355,10 +393,7 @@ def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "
     """
     prepare([*loop.EVERY, *(block.step for role in ROLES for block in kinds(role).values())])
     candles = load_files(paths) if paths else None
-    engine = get_engine(name, candles=candles, speed=speed, mode="parallel")
-    feed = engine.view().feed
-    if feed is not None and feed.synthetic and feed.position == 0:
-        engine.step(HISTORY)
+    engine = get_engine(name, candles=candles, speed=speed, mode="parallel", synthetic_history=HISTORY)
     engine.start()
     return engine.board
 

@@ -97,6 +97,11 @@ class Figures:
             self._total_ms += creation_ms
             self._max_ms = max(self._max_ms, creation_ms)
 
+    @property
+    def recent_ms(self) -> tuple[float, ...]:
+        """Return the newest 1000 creation times, oldest first."""
+        return tuple(self._recent_ms)
+
     def creation_ms(self) -> dict[str, float | None]:
         """Return count, mean and max of all timed creations, p50 and p95 of the newest 1000."""
         if not self._timed:

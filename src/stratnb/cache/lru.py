@@ -97,8 +97,7 @@ class Cache(Generic[V]):
         else:
             self._figures.misses += 1
             self._publish("CACHE_MISS", strategy_id=key, source="cache")
-            if sum(map(self._is_pinned, self._entries)) >= self._capacity:
-                raise self._pinned_full(key)
+            self.check_room(key)
             flight = self._flights[key] = asyncio.create_task(self._fly(key), name=f"cache:create:{key}")
         self._waiting[key] += 1
         try:
@@ -130,12 +129,15 @@ class Cache(Generic[V]):
         """Evict one id whatever its pins and even when its snapshot fails; return whether it was resident."""
         return await self._finish(self._remove(key, reason))
 
-    async def replace(self, key: str, value: V, *, creation_ms: float | None = None) -> None:
+    async def replace(
+        self, key: str, value: V, *, creation_ms: float | None = None, ready: Callable[[V], object] = lambda _: None
+    ) -> None:
         """Swap the value of a resident id in place (reason config): recency and pins stay, then the old one closes.
 
-        An id that is not resident is Refused("not_cached"); the new value is then still the caller's.
+        `ready(old)` runs right before the swap, nothing comes between; what it raises stops the swap. An id that is
+        not resident is Refused("not_cached"); the new value is then still the caller's.
         """
-        await self._finish(self._replace(key, value, creation_ms))
+        await self._finish(self._replace(key, value, creation_ms, ready))
 
     async def close(self) -> None:
         """Stop creations, snapshot and close every entry, pinned or not, and refuse lookups from then on."""
@@ -154,6 +156,16 @@ class Cache(Generic[V]):
     def unpin(self, key: str) -> None:
         """Take the user's protection away; call `trim` afterwards."""
         self._user_pins.discard(key)
+
+    def check_room(self, key: str) -> None:
+        """Raise Refused("cache_pinned") when the id is not resident and nothing may leave for it."""
+        if key not in self._entries and sum(map(self._is_pinned, self._entries)) >= self._capacity:
+            raise self._pinned_full(key)
+
+    @property
+    def recent_ms(self) -> tuple[float, ...]:
+        """Return the newest 1000 creation times in milliseconds, oldest first."""
+        return self._figures.recent_ms
 
     def contains(self, key: str) -> bool:
         """Return whether the id is resident, without touching it."""
@@ -347,12 +359,13 @@ class Cache(Generic[V]):
             entry = self._entries.get(key)
             return entry is not None and await self._leave(entry, reason, forced=True)
 
-    async def _replace(self, key: str, value: V, creation_ms: float | None) -> None:
+    async def _replace(self, key: str, value: V, creation_ms: float | None, ready: Callable[[V], object]) -> None:
         """Swap first, so that there is always a value, then snapshot and close the old one."""
         async with self._turn:
             old = self._entries.get(key)
             if old is None:
                 raise Refused("not_cached", f"{key!r} is not in the cache", value=key, hint="get_or_create it")
+            ready(old.value)
             self._insert(Entry(key, value, self._now_ns()), creation_ms)
             self._evicted(key, "config")
             self._save(old)

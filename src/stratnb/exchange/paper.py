@@ -50,6 +50,10 @@ class PaperExchange:
         """Return the strategy's working order."""
         return self._orders.get(strategy_id)
 
+    def orders(self) -> tuple[Order, ...]:
+        """Return every working order, oldest first."""
+        return tuple(self._orders.values())
+
     def cancel(self, strategy_id: str) -> bool:
         """Drop the strategy's working order; return whether there was one."""
         return self._orders.pop(strategy_id, None) is not None

@@ -80,6 +80,10 @@ class ReplayFeed:
         """Return whether everything was replayed."""
         return self.position >= len(self)
 
+    def again(self) -> ReplayFeed:
+        """Return the same candles at the same speed from the start."""
+        return ReplayFeed(self.series, speed=self._speed, label=self.label)
+
     def pause_s(self) -> float:
         """Return the seconds between two instants at the present speed, 0 at max."""
         return 0.0 if math.isinf(self._speed) else self.step_ms / 1000.0 / self._speed

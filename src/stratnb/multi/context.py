@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stratnb.errors import ConfigError, Finding
+from stratnb.errors import ConfigError
 from stratnb.events import EventBus, StrategyBus
 from stratnb.model import Market
 from stratnb.services.positions import Book
@@ -21,22 +21,26 @@ __all__ = ["StrategyContext", "open_context"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StrategyContext:
-    """One instance in isolation; nothing mutable in it is shared with another.
-
-    `document` is what was loaded, `config` the merged and frozen result, `provenance` where each value came from.
-    """
+    """One instance in isolation; nothing mutable in it is shared with another."""
 
     strategy_id: str
     symbol: str
-    config: StrategyConfig
-    document: Mapping[str, Any]
-    provenance: Any
-    findings: tuple[Finding, ...]
+    loaded: LoadedStrategy
     plan: Plan
     book: Book
     events: StrategyBus
     state: Callable[[], str]
     now_ms: Callable[[], int]
+
+    @property
+    def config(self) -> StrategyConfig:
+        """Return the merged and frozen configuration."""
+        return self.loaded.config
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """Return the document that was loaded."""
+        return self.loaded.document
 
     @property
     def name(self) -> str:
@@ -77,10 +81,7 @@ def open_context(
     return StrategyContext(
         strategy_id=strategy_id,
         symbol=market.symbol,
-        config=config,
-        document=loaded.document,
-        provenance=loaded.provenance,
-        findings=loaded.findings,
+        loaded=loaded,
         plan=plan,
         book=book,
         events=events,

@@ -67,6 +67,10 @@ class FeedControl:
         """Process up to n instants and return how many there were."""
         return int(self._call("step", n))
 
+    def restart(self) -> None:
+        """Start the same candles again with a fresh account; strategies stay loaded, active ones are active again."""
+        self._call("restart_feed")
+
 
 class CacheControl:
     """The orchestrator cache: statistics, capacity, pins."""

@@ -18,7 +18,7 @@ from stratnb.exchange.paper import PaperExchange
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
 from stratnb.model import Market
-from stratnb.multi.context import open_context
+from stratnb.multi.context import StrategyContext, open_context
 from stratnb.multi.orchestrator import TradingOrchestrator
 from stratnb.multi.records import Policy, State, StrategyRecord, SwitchRow, strategy_id
 from stratnb.multi.registry import Registry
@@ -58,10 +58,11 @@ class Desk:
         *,
         notifier: Notifier | None = None,
         store: MemoryStore | None = None,
+        bus: EventBus | None = None,
     ) -> None:
         self.settings = settings
         self.feed = feed
-        self.bus = EventBus(lambda: self.now_ms() * 1_000_000, capacity=settings.event_buffer)
+        self.bus = bus or EventBus(lambda: self.now_ms() * 1_000_000, capacity=settings.event_buffer)
         self.store = store or MemoryStore(decisions_kept=settings.decisions_kept)
         self.exchange = PaperExchange(markets.values())
         self.services = _services(settings, feed.timeframe, self.bus, notifier)
@@ -146,6 +147,13 @@ class Desk:
         self.bus.publish("STRATEGY_LOADED", strategy_id=key, symbol=market.symbol, source="desk", payload=payload)
         return key
 
+    def take_over(self, record: StrategyRecord, context: StrategyContext) -> None:
+        """Load a strategy as it was loaded on another desk for the same market: dormant, flat, with its pin."""
+        stored = self.registry.register(replace(record, loaded_ms=self.now_ms()))
+        self._open(stored.strategy_id, context.loaded, self._market(context.config))
+        if record.pinned:
+            self.cache.pin(stored.strategy_id)
+
     def _load(
         self,
         document: str | Path | Mapping[str, Any],
@@ -192,15 +200,7 @@ class Desk:
     async def remove(self, key: str, *, policy: Policy = "refuse") -> None:
         """Unload a strategy; with an open position policy "refuse" refuses and "close" closes it at market first."""
         record, lane = self.registry.get(key), self.lane(key)
-        self.check_stays(key)
-        if policy not in ("refuse", "close"):
-            raise ConfigError("enum", f"policy {policy!r} cannot remove", value=policy, hint="use 'refuse' or 'close'")
-        if record.state == "preparing":
-            raise Refused("switch_in_progress", f"{key} is being prepared", value=key, hint="wait for the switch")
-        if policy == "refuse" and not lane.context.book.is_flat:
-            raise Refused(
-                "position_open", f"{key} holds a position", value=lane.context.book.quantity, hint="use policy='close'"
-            )
+        self.check_removable(key, policy)
         self._leaving.add(key)
         try:
             self.router.drop_entry(lane)
@@ -219,6 +219,23 @@ class Desk:
         self._route()
         self.bus.publish("STRATEGY_REMOVED", strategy_id=key, symbol=record.symbol, source="desk")
         self.bus.forget(key)
+
+    def check_removable(self, key: str, policy: Policy) -> None:
+        """Raise when a strategy cannot be removed now under a policy."""
+        record, book = self.registry.get(key), self.lane(key).context.book
+        self.check_stays(key)
+        if policy not in ("refuse", "close"):
+            raise ConfigError("enum", f"policy {policy!r} cannot remove", value=policy, hint="use 'refuse' or 'close'")
+        if record.state == "preparing":
+            raise Refused("switch_in_progress", f"{key} is being prepared", value=key, hint="wait for the switch")
+        if policy == "refuse" and not book.is_flat:
+            held = f"{key} holds {book.quantity:g} {book.symbol}" if book.quantity else f"{key} has a working order"
+            raise Refused("position_open", held, value=book.quantity, hint="use policy='close'")
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """Return the ids that are being removed."""
+        return frozenset(self._leaving)
 
     def check_stays(self, key: str) -> None:
         """Raise while a strategy is being removed."""
@@ -255,12 +272,19 @@ class Desk:
                 "strategy_failed",
                 f"{context.strategy_id} fails on past candles: {lane.error}",
                 value=context.strategy_id,
-                hint="mend the block, remove the strategy and add it again",
+                hint="mend the block and define it again, or remove the strategy",
             ) from error
 
     async def _create(self, key: str) -> TradingOrchestrator:
+        """Build an orchestrator; once more when a block of it was defined again meanwhile."""
+        while True:
+            lane = self._lanes[key]
+            made = await self._made(key, lane)
+            if made.context is lane.context:
+                return made
+
+    async def _made(self, key: str, lane: Lane) -> TradingOrchestrator:
         """Build an orchestrator, restore its newest usable snapshot, catch up."""
-        lane = self._lanes[key]
         made = TradingOrchestrator(
             lane.context, self.services, self.store.decisions(key, lane.context.plan.decision_width)
         )
@@ -384,13 +408,13 @@ class Desk:
         else:
             self.set_state(key, "active")
 
-    def close_now(self, lane: Lane, reason: int) -> bool:
-        """Close a strategy's position at the newest price; return whether there was one."""
+    def close_now(self, lane: Lane, reason: int, fraction: float = 1.0) -> bool:
+        """Close a fraction of a strategy's position at the newest price; return whether there was one."""
         book = lane.context.book
         if not book.quantity:
             return False
         if book.row[at.B_ORDER] != at.ORDER_EXIT:
-            self.services.exits.request_close(book, reason)
+            self.services.exits.request_close(book, reason, fraction)
         self.router.execute_now(lane)
         return True
 
@@ -405,11 +429,10 @@ class Desk:
         return self.feed.symbols[0] if len(self.feed.symbols) == 1 else None
 
     async def close(self) -> None:
-        """Snapshot and close every orchestrator and context."""
+        """Snapshot and close every orchestrator and context; the event bus stays open."""
         await self.cache.close()
         for lane in self.lanes():
             lane.context.close()
-        self.bus.close()
 
 
 def _services(settings: EngineSettings, timeframe: str, bus: EventBus, notifier: Notifier | None) -> SharedServices:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
@@ -12,31 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from stratnb.errors import ConfigError, Refused
+from stratnb.events import EventBus
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
-from stratnb.market_data import load_candles, synthetic_market
-from stratnb.market_data.candles import Candles, market_from
+from stratnb.market_data.candles import market_from
 from stratnb.model import Market
 from stratnb.multi.desk import Desk
+from stratnb.multi.feeds import candles_of, carry, keep_choices, open_replay, play_history, remove_all
 from stratnb.multi.picture import EngineState, picture
 from stratnb.multi.player import Player
 from stratnb.multi.reading import Reader
+from stratnb.multi.rebuild import Rebuilder
 from stratnb.multi.records import Policy, State, StrategyRecord
+from stratnb.multi.registry import Mode
 from stratnb.multi.settings import EngineSettings
 from stratnb.multi.stats import strategy_stats, system_stats
 from stratnb.multi.switch import Switcher, SwitchResult
 from stratnb.services.notify import Notifier
 from stratnb.view import EngineView
 
-__all__ = ["OPERATIONS", "Operations", "load_files", "open_replay"]
+__all__ = ["OPERATIONS", "Operations"]
 
 OPERATIONS = (
     *("add", "remove", "switch", "activate", "deactivate", "pause", "resume", "start", "stop", "step", "set_speed"),
     *("kill", "release", "close_position", "list", "stats", "cache_stats", "resize_cache", "evict", "pin", "unpin"),
-    *("clear_cache", "open_feed"),
+    *("clear_cache", "open_feed", "move_stop", "breakeven", "cancel_order", "set_mode"),
+    *("restart_feed", "remove_all"),
 )
-SYNTHETIC_CANDLES = 20_000
-SYNTHETIC_SEED = 7
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +58,11 @@ class Operations:
         self._markets = {m.symbol: m for m in (markets.values() if isinstance(markets, Mapping) else markets)}
         self._seq = 0
         self._loading = asyncio.Lock()
-        self._take(feed)
+        self.bus = EventBus(lambda: self.desk.now_ms() * 1_000_000, capacity=settings.event_buffer)
+        self._take(self._desk_for(feed))
 
-    def _take(self, feed: ReplayFeed) -> None:
-        """Make a fresh desk for a feed; markets that were not given are inferred from the candles."""
+    def _desk_for(self, feed: ReplayFeed) -> Desk:
+        """Return a fresh desk for a feed; markets that were not given are inferred from the candles."""
         known = dict(self._markets)
         for series in feed.series:
             if series.symbol not in known:
@@ -73,9 +75,14 @@ class Operations:
                 value=quotes,
                 hint="make one engine for each",
             )
-        self.desk = Desk(self.settings, feed, known, notifier=self._notifier)
-        self.reader = Reader(self.desk)
-        self.switcher = Switcher(self.desk)
+        return Desk(self.settings, feed, known, notifier=self._notifier, bus=self.bus)
+
+    def _take(self, desk: Desk) -> None:
+        """Make a desk the present one."""
+        self.desk = desk
+        self.reader = Reader(desk)
+        self.switcher = Switcher(desk)
+        self.rebuilder = Rebuilder(desk)
         self.player: Player | None = None
         self.failure: BaseException | None = None
         self._started = False
@@ -89,13 +96,25 @@ class Operations:
 
     def open(self, delivery: asyncio.AbstractEventLoop) -> None:
         """Start on the running loop; the feed stays where it is. Handlers of events run on `delivery`, never here."""
-        self._delivery = delivery
-        self.desk.bus.attach(delivery)
-        self.player = Player(self.desk.feed, self.desk.router, on_error=self._failed)
+        self.bus.attach(delivery)
+        play_history(self.desk)
+        self._play()
+
+    def _play(self) -> None:
+        """Open a player for the present desk; the feed stays where it is."""
+        rebuilder = self.rebuilder
+        self.player = Player(
+            self.desk.feed, self.desk.router, on_error=self._failed, changed=rebuilder.is_due, renew=rebuilder.run
+        )
         self.player.open()
 
     async def close(self) -> None:
         """Stop the player, snapshot and close everything."""
+        await self._rest()
+        self.bus.close()
+
+    async def _rest(self) -> None:
+        """Stop the player and close the desk."""
         if self.player is not None:
             await self.player.close()
         await self.desk.close()
@@ -137,6 +156,7 @@ class Operations:
     ) -> str:
         """Load a strategy as dormant and return its id."""
         async with self._loading:
+            await self.rebuilder.run()
             return await self.desk.add(document, symbol, label=label, overrides=overrides)
 
     async def remove(self, strategy_id: str, *, policy: Policy = "refuse") -> None:
@@ -153,10 +173,12 @@ class Operations:
         dry_run: bool = False,
     ) -> SwitchResult:
         """Make another strategy the active one."""
+        await self.rebuilder.run()
         return await self.switcher.switch(to_id, policy=policy, from_id=from_id, timeout_s=timeout_s, dry_run=dry_run)
 
     async def activate(self, strategy_id: str) -> SwitchResult:
         """Make a strategy active; a failure is raised."""
+        await self.rebuilder.run()
         result = await self.switcher.activate(strategy_id)
         if result.error is not None:
             raise Refused(result.error[0], result.error[1], value=strategy_id)
@@ -177,6 +199,7 @@ class Operations:
     async def resume(self, strategy_id: str | None = None) -> None:
         """Let a strategy, or the feed, go on."""
         if strategy_id is not None:
+            await self.rebuilder.run()
             self.desk.resume(strategy_id)
         else:
             await self.start()
@@ -230,9 +253,25 @@ class Operations:
             raise ConfigError("missing", "a release needs a reason", hint="say why trading may go on")
         self.desk.services.risk.release(author, reason)
 
-    async def close_position(self, strategy_id: str) -> bool:
-        """Close a position at the newest price."""
-        return self.desk.close_now(self.desk.lane(strategy_id), at.REASON_MANUAL)
+    async def close_position(self, strategy_id: str, fraction: float = 1.0) -> bool:
+        """Close a fraction of a position at the newest price."""
+        return self.desk.close_now(self.desk.lane(strategy_id), at.REASON_MANUAL, fraction)
+
+    async def move_stop(self, strategy_id: str, price: float) -> float:
+        """Tighten the stop of a position."""
+        return self.desk.services.exits.move_stop(self.desk.lane(strategy_id).context.book, price, self.desk.now_ms())
+
+    async def breakeven(self, strategy_id: str) -> float:
+        """Move the stop of a position to where it closes without a loss."""
+        return self.desk.services.exits.breakeven(self.desk.lane(strategy_id).context.book, self.desk.now_ms())
+
+    async def cancel_order(self, strategy_id: str) -> bool:
+        """Cancel a working entry order."""
+        return self.desk.router.drop_entry(self.desk.lane(strategy_id))
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Let one strategy be active at a time, or any number."""
+        self.desk.registry.set_mode(mode)
 
     async def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
         """Return the loaded strategies."""
@@ -272,53 +311,77 @@ class Operations:
         """Evict what is not pinned."""
         await self.desk.cache.clear()
 
-    async def open_feed(self, candles: Any = None, *, paths: Sequence[str | Path] = ()) -> None:
-        """Replay other candles with a fresh account; refused while strategies are loaded."""
-        async with self._loading:
-            await self._replace_feed(candles, paths)
+    async def remove_all(self, *, policy: Policy = "refuse") -> tuple[str, ...]:
+        """Unload every strategy and return their ids; when one may not leave, none does."""
+        async with self._loading, self._held():
+            return await remove_all(self.desk, policy)
 
-    async def _replace_feed(self, candles: Any, paths: Sequence[str | Path]) -> None:
+    async def open_feed(
+        self,
+        candles: Any = None,
+        *,
+        paths: Sequence[str | Path] = (),
+        replace: bool = False,
+        policy: Policy = "refuse",
+    ) -> None:
+        """Replay other candles with a fresh account; loaded strategies are removed only with `replace`.
+
+        Files are read and checked first; a fault in them, or a refusal, leaves everything as it is.
+        """
+        async with self._loading:
+            given = await asyncio.to_thread(candles_of, candles, paths)
+            desk = self._desk_for(open_replay(given, speed=self.desk.feed.speed))
+            async with self._held():
+                self._check_free(replace=replace)
+                await remove_all(self.desk, policy)
+                await keep_choices(self.desk, desk)
+                await self._rest()
+                self._take(desk)
+            play_history(desk)
+            self._play()
+        self._tell()
+
+    def _check_free(self, *, replace: bool) -> None:
+        """Raise when strategies are loaded and may not be removed."""
         loaded = self.desk.registry.list()
-        if loaded:
+        if loaded and not replace:
             raise Refused(
                 "strategies_loaded",
                 f"{len(loaded)} strategies are loaded on {self.desk.feed.label}",
                 value=[record.strategy_id for record in loaded],
-                hint="remove them first; results and decisions go with them",
+                hint="remove them first, or give replace=True; results and decisions go with them",
             )
-        given = await asyncio.to_thread(load_files, paths) if paths else candles
-        feed = open_replay(given, speed=self.desk.feed.speed, label="")
-        await self.close()
-        self._take(feed)
-        self.open(self._delivery)
+
+    async def restart_feed(self) -> None:
+        """Play the same candles again from the start with a fresh account.
+
+        Strategies stay loaded, their state is fresh; those that were active are active again. The feed goes on if it
+        was running, else it waits at the start.
+        """
+        async with self._loading:
+            await self.rebuilder.run()
+            async with self._held():
+                old, started, running = self.desk, self._started, self.player is not None and self.player.running
+                if self.switcher.is_busy or old.leaving:
+                    raise Refused(
+                        "switch_in_progress", "a switch or a removal is running", hint="wait for it, then restart"
+                    )
+                desk = self._desk_for(old.feed.again())
+                play_history(desk)
+                await keep_choices(old, desk)
+                await carry(old, desk, Switcher(desk))
+                await self._rest()
+                self._take(desk)
+            self._started = started
+            self._play()
+            if running:
+                self._playing().resume()
+        self.bus.publish("ENGINE_STATE", source="engine", payload={"state": self.state, "feed": "restarted"})
+
+    def _held(self) -> asyncio.Lock:
+        """Return the lock under which no instant comes."""
+        assert self.player is not None, "operations run on the engine's loop"
+        return self.player.hold()
 
     def _tell(self) -> None:
         self.desk.bus.publish("ENGINE_STATE", source="engine", payload={"state": self.state})
-
-
-def load_files(paths: Sequence[str | Path]) -> tuple[Candles, ...]:
-    """Return the candles of several files; faults in them are `ConfigError` naming the file."""
-    return tuple(load_candles(path)[0] for path in paths)
-
-
-def open_replay(
-    candles: Candles | Iterable[Candles] | None, *, speed: float | None = None, label: str = ""
-) -> ReplayFeed:
-    """Return a replay of some candles; without any, of the synthetic market (60 times real time by default)."""
-    if candles is None:
-        market = synthetic_market(candles=SYNTHETIC_CANDLES, seed=SYNTHETIC_SEED)
-        return ReplayFeed(
-            market, speed=60.0 if speed is None else speed, label=f"Synthetic market, seed {SYNTHETIC_SEED}"
-        )
-    if not isinstance(candles, Candles | Iterable):
-        raise ConfigError(
-            "type", f"{candles!r} is not a series of candles", value=repr(candles)[:80], hint="use load_candles"
-        )
-    series = [candles] if isinstance(candles, Candles) else list(candles)
-    for item in series:
-        if not isinstance(item, Candles):
-            hint = "load files with load_candles, or use paths="
-            raise ConfigError(
-                "type", f"{type(item).__name__} is not a series of candles", value=repr(item)[:80], hint=hint
-            )
-    return ReplayFeed(series, speed=math.inf if speed is None else speed, label=label)

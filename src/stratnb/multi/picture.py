@@ -6,15 +6,17 @@ import os
 import socket
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from stratnb.kernels import layout as at
-from stratnb.model import Market
+from stratnb.model import Market, Order, Trade
 from stratnb.multi.desk import Desk
 from stratnb.multi.router import Lane
-from stratnb.view import CacheEntryView, CacheView, EngineView, FeedView, PositionView, StrategyView
+from stratnb.services.risk import STATES
+from stratnb.services.trades import trades_of
+from stratnb.view import CacheEntryView, CacheView, EngineView, FeedView, OrderView, PositionView, StrategyView
 
 __all__ = ["EngineState", "picture", "strategy_view"]
 
@@ -55,6 +57,9 @@ def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: floa
         strategies=tuple(strategy_view(desk, lane) for lane in lanes),
         positions=tuple(_position(desk, lane) for lane in lanes if lane.context.book.quantity),
         cache=_cache(desk),
+        orders=tuple(_order(order) for order in desk.exchange.orders()),
+        trades_today=tuple(trade for lane in lanes for trade in _trades_of_day(desk, lane)),
+        events_by_type=tuple(stats["by_type"].items()),
         markets={symbol: price_decimals(desk.exchange.market(symbol)) for symbol in feed.symbols},
         events_seq=desk.bus.seq,
         events_dropped=int(stats["dropped"]),
@@ -78,6 +83,7 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
     equity = float(row[at.B_EQUITY])
     pnl = equity - float(row[at.B_CAPITAL])
     held = float(row[at.B_QUANTITY])
+    newest_ms = desk.services.candles.newest_ms(record.symbol)
     return StrategyView(
         strategy_id=key,
         name=record.name,
@@ -101,8 +107,7 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         max_drawdown=float(row[at.B_DRAWDOWN]),
         equity=equity,
         exposure=abs(held) * float(row[at.B_MARK]) / equity if equity > 0 else 0.0,
-        denials=sum(desk.services.risk.denials.get(key, {}).values()),
-        last_candle_ms=desk.services.candles.newest_ms(record.symbol),
+        last_candle_ms=None if newest_ms is None else newest_ms + desk.services.candles.step_ms,
         last_decision_ms=None if decided is None else int(decided[at.D_TIME]) + context.plan.primary_ms,
         last_decision="" if decided is None else at.ACTIONS[int(decided[at.D_ACTION])],
         last_reason="" if decided is None else context.plan.reason(decided[at.D_REASON]),
@@ -112,7 +117,23 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         warmup_done=0 if decided is None else min(int(decided[at.D_SEEN]), context.plan.warmup),
         warmup_needed=context.plan.warmup,
         error=lane.error,
+        loaded_ms=record.loaded_ms,
+        activated_ms=record.activated_ms,
+        overrides=tuple((name, str(value)) for name, value in record.overrides.items()),
+        **_blocked(desk, lane),
     )
+
+
+def _blocked(desk: Desk, lane: Lane) -> dict[str, Any]:
+    """Return what a strategy may not do, what it was denied, and its working order."""
+    row, denied = lane.context.book.row, desk.services.risk.denials.get(lane.context.strategy_id, {})
+    return {
+        "risk_state": STATES[int(row[at.B_STATE])],
+        "risk_reason": at.DECISION_REASONS[int(row[at.B_STATE_REASON])] if row[at.B_STATE] else "",
+        "denials": sum(denied.values()),
+        "denials_by_code": tuple(denied.items()),
+        "order": {at.ORDER_ENTRY: "entry", at.ORDER_EXIT: "exit"}.get(float(row[at.B_ORDER]), ""),
+    }
 
 
 def _position(desk: Desk, lane: Lane) -> PositionView:
@@ -138,7 +159,25 @@ def _position(desk: Desk, lane: Lane) -> PositionView:
         stop_history=tuple(book.stops),
         pending_exit=book.reason(row[at.B_ORDER_REASON]) if row[at.B_ORDER] == at.ORDER_EXIT else "",
         decimals=price_decimals(desk.exchange.market(book.symbol)),
+        initial_stop=held.initial_stop,
+        tick=desk.exchange.market(book.symbol).tick,
     )
+
+
+def _order(order: Order) -> OrderView:
+    return OrderView(**{name: getattr(order, name) for name in OrderView.__slots__})
+
+
+def _trades_of_day(desk: Desk, lane: Lane) -> list[Trade]:
+    """Return the round trips that a strategy closed on the present UTC day, oldest first."""
+    book, day_ms = lane.context.book, desk.now_ms() // int(at.DAY_MS) * int(at.DAY_MS)
+    rows = []
+    for row in reversed(book.fill_rows):
+        if row[at.F_AFTER] == 0.0 and row[at.F_TIME] < day_ms:
+            break
+        rows.append(row)
+    found = np.array(rows[::-1]) if rows else np.empty((0, at.W_FILL))
+    return trades_of(found, strategy_id=book.strategy_id, symbol=book.symbol, reason=book.reason)
 
 
 def _cache(desk: Desk) -> CacheView:
@@ -148,7 +187,13 @@ def _cache(desk: Desk) -> CacheView:
     )
     times = np.array(desk.switch_ms)
     known = {"p50": float(np.percentile(times, 50)), "p95": float(np.percentile(times, 95))} if len(times) else {}
-    return CacheView(**stats, switch_ms={"count": len(times), "p50": None, "p95": None, **known}, entries=entries)
+    return CacheView(
+        **stats,
+        switch_ms={"count": len(times), "p50": None, "p95": None, **known},
+        entries=entries,
+        creation_recent_ms=desk.cache.recent_ms,
+        switch_recent_ms=tuple(desk.switch_ms),
+    )
 
 
 def price_decimals(market: Market) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from stratnb.errors import Refused
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.multi.router import Router
 
@@ -19,13 +20,31 @@ BEAT_S = 0.05
 LONGEST_WAIT_S = 0.25
 
 
-class Player:
-    """Drives one feed on the engine's loop; gives way to other work every few milliseconds."""
+async def _nothing() -> None:
+    """Do nothing."""
 
-    def __init__(self, feed: ReplayFeed, router: Router, *, on_error: Callable[[BaseException], None]) -> None:
+
+class Player:
+    """Drives one feed on the engine's loop; gives way to other work every few milliseconds.
+
+    While `changed()` holds no instant is taken; `renew()` is awaited first.
+    """
+
+    def __init__(
+        self,
+        feed: ReplayFeed,
+        router: Router,
+        *,
+        on_error: Callable[[BaseException], None],
+        changed: Callable[[], bool] = lambda: False,
+        renew: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
         self._feed = feed
         self._router = router
         self._on_error = on_error
+        self._changed = changed
+        self._renew = renew
+        self._closed = False
         self._wake = asyncio.Event()
         self._stepping = asyncio.Lock()
         self._lags_ms: deque[float] = deque(maxlen=400)
@@ -43,8 +62,8 @@ class Player:
             self._tasks.append(task)
 
     async def close(self) -> None:
-        """Stop the tasks."""
-        self.running = False
+        """Stop the tasks; a step in progress is refused after its present slice."""
+        self.running, self._closed = False, True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -60,17 +79,33 @@ class Player:
         self.running = False
         self._wake.clear()
 
+    def hold(self) -> asyncio.Lock:
+        """Return the lock that keeps instants from coming, for `async with`."""
+        return self._stepping
+
     async def step(self, count: int) -> int:
         """Process up to `count` instants as fast as possible; return how many there were."""
         done = 0
-        async with self._stepping:
-            while done < count:
-                made = self._slice(count - done)
-                done += made
-                if not made:
-                    break
-                await asyncio.sleep(0)
+        while done < count:
+            made = await self._turn(count - done)
+            done += made
+            if not made:
+                break
+            await asyncio.sleep(0)
         return done
+
+    async def _turn(self, most: int) -> int:
+        """Process instants for some milliseconds once nothing holds them back; return how many."""
+        made, again = 0, True
+        async with self._stepping:
+            while again:
+                if self._closed:
+                    raise Refused("feed_closed", "the feed was closed or started anew meanwhile", hint="step again")
+                if self._changed():
+                    await self._renew()
+                made = self._slice(most)
+                again = not made and self._changed()
+        return made
 
     @property
     def lag_p95_ms(self) -> float:
@@ -80,7 +115,7 @@ class Player:
     def _slice(self, most: int) -> int:
         """Process instants for some milliseconds, at most `most`; return how many."""
         until, done = time.monotonic() + SLICE_S, 0
-        while done < most:
+        while done < most and not self._changed():
             instant = self._feed.next()
             if instant is None:
                 break
@@ -100,16 +135,14 @@ class Player:
                 continue
             wait_s = self._feed.pause_s()
             if wait_s == 0.0:
-                async with self._stepping:
-                    self._slice(1_000_000)
+                await self._turn(1_000_000)
                 await asyncio.sleep(0)
                 continue
             behind = time.monotonic() - self._due
             if behind < 0.0:
                 await asyncio.sleep(min(-behind, LONGEST_WAIT_S))
                 continue
-            async with self._stepping:
-                made = self._slice(max(1, int(behind / wait_s)))
+            made = await self._turn(max(1, int(behind / wait_s)))
             self._due = max(self._due + made * wait_s, time.monotonic() - 1.0)
 
     async def _beat(self) -> None:

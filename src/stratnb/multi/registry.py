@@ -77,6 +77,9 @@ class Registry:
 
     def set_mode(self, mode: Mode) -> None:
         """Change the mode; with several active instances it is Refused("mode_conflict")."""
+        if mode not in get_args(Mode):
+            hint = f"one of {', '.join(get_args(Mode))}"
+            raise ConfigError("enum", f"mode {mode!r} is not known", value=mode, hint=hint)
         if mode == "exclusive" and len(self._active) > 1:
             raise Refused(
                 "mode_conflict",

@@ -29,6 +29,7 @@ class EngineSettings(BaseModel):
     event_buffer: int = Field(10_000, ge=1, title="Events kept")
     decisions_kept: int = Field(20_000, ge=1, title="Decisions kept per strategy")
     curve_points: int | None = Field(100_000, ge=256, title="Points of an equity curve (None: all)")
+    synthetic_history: int = Field(0, ge=0, title="Candles that a synthetic market has behind it at the start")
     workspace: Path | None = Field(None, title="Folder of own documents")
 
 

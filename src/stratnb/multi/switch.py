@@ -70,6 +70,11 @@ class Switcher:
         self._busy = False
         self._count = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a switch is running."""
+        return self._busy
+
     async def switch(
         self,
         to_id: str,
@@ -167,6 +172,15 @@ class Switcher:
 
     async def _prepare(self, attempt: _Attempt) -> None:
         """Create or wake the target and bring it up to the newest candle; the old one goes on trading."""
+        self._check(attempt)
+        desk = self._desk
+        if desk.registry.get(attempt.to_id).state == "dormant":
+            desk.set_state(attempt.to_id, "preparing")
+        orchestrator = await desk.orchestrator(attempt.to_id)
+        attempt.caught_up = desk.caught_up(attempt.to_id) + desk.catch_up(orchestrator)
+
+    def _check(self, attempt: _Attempt) -> None:
+        """Raise Refused when the switch could not go through as things are: for a preview and for the switch itself."""
         desk, record = self._desk, self._desk.registry.get(attempt.to_id)
         if record.state == "failed":
             lane = desk.lane(attempt.to_id)
@@ -179,10 +193,7 @@ class Switcher:
             raise Refused("strategy_suspended", f"{attempt.to_id} is paused or halted", hint="resume it first")
         if attempt.from_id is not None:
             self._check_policy(desk.lane(attempt.from_id), attempt.policy)
-        if record.state == "dormant":
-            desk.set_state(attempt.to_id, "preparing")
-        orchestrator = await desk.orchestrator(attempt.to_id)
-        attempt.caught_up = desk.caught_up(attempt.to_id) + desk.catch_up(orchestrator)
+        desk.cache.check_room(attempt.to_id)
 
     def _drain(self, attempt: _Attempt) -> None:
         """Finish the old one: no await from here to the commit, so no candle comes between."""
@@ -255,12 +266,12 @@ class Switcher:
     def _preview(self, attempt: _Attempt) -> SwitchResult:
         """Return what the switch would do."""
         attempt.phase = "prepare"
+        try:
+            self._check(attempt)
+        except Refused as error:
+            return self._result(attempt, success=False, error=_told(error), dry_run=True)
         if attempt.from_id is not None:
             lane = self._desk.lane(attempt.from_id)
-            try:
-                self._check_policy(lane, attempt.policy)
-            except Refused as error:
-                return self._result(attempt, success=False, error=_told(error), dry_run=True)
             attempt.canceled = int(lane.context.book.row[at.B_ORDER] == at.ORDER_ENTRY)
             if lane.context.book.quantity:
                 attempt.action = "closed" if attempt.policy == "close" else "kept"

@@ -48,7 +48,8 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.levels import first_stop
 from stratnb.model import TIMEFRAMES, Market, timeframe_ms
 from stratnb.strategy.config import AnalyzerEntry, StrategyConfig
-from stratnb.strategy.plan import Floats, Ints, Node, Plan, code_hash
+from stratnb.strategy.fingerprint import code_hash
+from stratnb.strategy.plan import Floats, Ints, Node, Plan
 from stratnb.strategy.settings import settings_row
 
 __all__ = ["build_plan"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -35,13 +35,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoadedStrategy:
-    """A valid configuration with the document it comes from, the source of every leaf, and the warnings."""
+    """A valid configuration with the document it comes from, the source of every leaf, and the warnings.
+
+    `merged` is what the layers said together, before the blocks filled in their defaults.
+    """
 
     config: StrategyConfig
     document: Mapping[str, Any]
     provenance: Provenance
     findings: tuple[Finding, ...] = ()
     source: str = ""
+    merged: Mapping[str, Any] = field(default_factory=dict)
+
+    def again(self) -> LoadedStrategy:
+        """Return the same strategy read with the blocks as they are defined now; faults raise `ConfigError`."""
+        config = validate(self.merged)
+        return replace(self, config=config, provenance=self.provenance.filled(config.to_document()))
 
     def explain(self, path: str) -> Explanation:
         """Return value, source and previous values of a path of the configuration."""
@@ -127,9 +136,8 @@ def build_config(
     findings = layers.told(found, config)
     _raise(loaded.name or loaded.source, findings)
     result = _assembled(parts)
-    return LoadedStrategy(
-        result, MappingProxyType(dict(loaded.mapping)), provenance.filled(result.to_document()), findings, loaded.source
-    )
+    filled, document = provenance.filled(result.to_document()), MappingProxyType(dict(loaded.mapping))
+    return LoadedStrategy(result, document, filled, findings, loaded.source, MappingProxyType(config))
 
 
 def validate(document: Mapping[str, Any]) -> StrategyConfig:

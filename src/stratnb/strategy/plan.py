@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +10,7 @@ import numpy.typing as npt
 
 from stratnb.blocks.base import Block, Exit, Filter
 from stratnb.errors import ConfigError, nearest
-from stratnb.kernels.jit import Kernel, cache_folder
+from stratnb.kernels.jit import Kernel
 from stratnb.kernels.layout import (
     ACTIONS,
     DECISION_REASONS,
@@ -32,7 +30,7 @@ from stratnb.kernels.layout import (
 from stratnb.model import Market, timeframe_ms
 from stratnb.strategy.config import AnalyzerEntry, StrategyConfig
 
-__all__ = ["Node", "Plan", "code_hash"]
+__all__ = ["Node", "Plan"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -135,15 +133,3 @@ class Plan:
     def counts(self, counts: Sequence[float]) -> dict[str, int]:
         """Return the reason counts that are not zero, by word."""
         return {self.reason(k): int(n) for k, n in enumerate(counts) if n}
-
-
-def code_hash(blocks: Sequence[Block]) -> str:
-    """Return a hash of the kernels and of the sources of blocks defined outside the package."""
-    digest = hashlib.sha256(cache_folder().rsplit("/", 1)[-1].encode())
-    own = {type(block) for block in blocks if not type(block).__module__.startswith("stratnb.")}
-    for cls in sorted(own, key=lambda c: c.__qualname__):
-        try:
-            digest.update(inspect.getsource(cls).encode())
-        except (OSError, TypeError):
-            digest.update(cls.step.function.__code__.co_code)
-    return digest.hexdigest()
