@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets as w
@@ -21,8 +19,6 @@ from stratnb.events import Event
 from stratnb.ui.dashboards import PAGES, Dashboard, build
 from stratnb.ui.panel import Panel
 from stratnb.ui.panels.backtest import BacktestPanel
-from stratnb.ui.panels.backtest_rows import compare_rows
-from stratnb.ui.panels.backtest_setup import parse_number
 from stratnb.ui.panels.cache import CachePanel, evicted
 from stratnb.ui.panels.decision import DecisionPanel
 from stratnb.ui.panels.engine_bar import EngineBar
@@ -173,6 +169,7 @@ def test_a_click_is_the_python_call(name: str) -> None:
 ASKED: dict[str, tuple[type[Panel], Callable[[Any], Any], tuple[str, dict[str, Any]]]] = {
     "kill": (EngineBar, lambda p: (p.kill.click(), p.kill_confirm)[1], ("kill", {"author": "panel", "flatten": True})),
     "stop": (EngineBar, lambda p: (p.stop.click(), p.stop_confirm)[1], ("stop", {"flatten": False})),
+    "restart": (EngineBar, lambda p: (p.restart.click(), p.restart_confirm)[1], ("restart_feed", {})),
     "close": (
         Positions,
         lambda p: (p.table.on_act("close", "s0@BTC/USDT"), p.confirm)[1],
@@ -318,7 +315,7 @@ def test_the_verdict_explains_a_warming_and_a_missing_decision() -> None:
     board.decision = lambda *_: None  # type: ignore[method-assign]
     panel.repaint()
     pump().paint_now()
-    assert "Nothing was decided" in panel.verdict.value
+    assert "Gap: 3 candles are missing" in panel.verdict.value
     assert "is-up" not in panel.verdict._dom_classes
 
 
@@ -371,109 +368,6 @@ def test_the_log_filters_counts_and_exports() -> None:
 def test_levels_come_from_the_type() -> None:
     types = ("ENTRY_DENIED", "POSITION_OPENED", "COMMAND_REFUSED", "CANDLE_ROUTED")
     assert [level(type_) for type_ in types] == ["warn", "trade", "error", "detail"]
-
-
-def result(pnl: float = 5.0) -> SimpleNamespace:
-    """Return what a backtest gives."""
-    times = pd.to_datetime(np.arange(1, 101) * 60_000, unit="ms", utc=True)
-    trades = pd.DataFrame(
-        [
-            {
-                "entry": times[3],
-                "exit": times[9],
-                "direction": 1,
-                "quantity": 1.0,
-                "entry_price": 10.0,
-                "exit_price": 15.0,
-                "pnl": pnl,
-                "fees": 0.1,
-                "return_fraction": 0.5,
-                "reason": "target_1",
-            }
-        ]
-    )
-    equity = pd.DataFrame({"equity": np.linspace(100.0, 105.0, 100)}, index=times)
-    figures = {"total_return": 0.05, "trades": 1.0, "sharpe": None, "ambiguous_candles": 2.0}
-    return SimpleNamespace(
-        trades=trades, equity=equity, figures=figures, reasons={"enter": 1, "low_score": 9}, complete=True
-    )
-
-
-def finish(panel: BacktestPanel) -> None:
-    """Wait for the worker and take its result."""
-    assert panel._work is not None
-    panel._work.join(10)
-    pump().paint_now()
-
-
-def test_a_backtest_runs_beside_the_pump_and_is_stored() -> None:
-    seen: list[dict[str, Any]] = []
-    panel = BacktestPanel(SampleBoard(1), run=lambda s, c, **options: (seen.append(options), result())[1])
-    panel.setup.fee.value = "0.002"
-    for _ in range(2):
-        panel.start.click()
-        finish(panel)
-    assert seen[0]["overrides"]["execution.simulation.taker_fee"] == 0.002
-    assert [row["label"] for row in panel.figures.rows[:2]] == ["Total return", "Trades"]
-    assert panel.trades.rows[0]["pnl"]["t"] == "▲ +5.00"
-    assert panel.reasons.rows[0]["name"] == "low score"
-    for button in panel.chips.children:
-        button.value = True
-    assert len(panel.compare.children[0].rows) == 4 == len(compare_rows([run.result.figures for run in panel.runs]))
-    assert len(panel.to_frame()) == 2
-
-
-def test_a_running_backtest_can_be_canceled() -> None:
-    waiting = threading.Event()
-
-    def run(_strategy: Any, _candles: Any, *, progress: Any, cancelled: Any, **_: Any) -> Any:
-        progress(1, 4)
-        waiting.wait(5)
-        return SimpleNamespace(**{**vars(result()), "complete": not cancelled()})
-
-    panel = BacktestPanel(SampleBoard(1), run=run)
-    panel.start.click()
-    panel.start.click()
-    panel.cancel.click()
-    pump().paint_now()
-    assert "Canceling" in panel.status.value
-    waiting.set()
-    finish(panel)
-    assert "Canceled" in panel.outcome.value
-    assert len(panel.runs) == 1
-
-
-def test_a_failed_run_and_wrong_costs_are_refused_in_the_panel() -> None:
-    def run(*_: Any, **__: Any) -> Any:
-        raise ConfigError("no_candles", "there are none", hint="load some")
-
-    panel = BacktestPanel(SampleBoard(1), run=run)
-    panel.start.click()
-    finish(panel)
-    assert "no_candles" in panel._said.value
-    panel.setup.fee.value = "2"
-    panel.start.click()
-    assert "did you mean 0.02?" in panel._said.value
-    assert panel.runs == []
-
-
-def test_the_verdict_of_parity_is_shown() -> None:
-    panel = BacktestPanel(
-        SampleBoard(1),
-        run=lambda *_, **__: result(),
-        parity=lambda *_, **__: SimpleNamespace(identical=True, difference=""),
-    )
-    panel.start.click()
-    finish(panel)
-    panel.check.click()
-    finish(panel)
-    assert "● Parity" in panel.verdict.value
-
-
-def test_a_percent_gets_its_fraction_as_hint() -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_number("5", "Fee", 0.0, 0.05)
-    assert caught.value.hint == "did you mean 0.05?"
 
 
 def test_the_dashboard_builds_pages_when_they_are_opened() -> None:
@@ -559,3 +453,28 @@ def test_finished_candles_leave_nothing_to_resume() -> None:
     assert bar.figures.rows[0]["v"]["t"] == "Finished"
     assert (bar.run.disabled, bar.step.disabled) == (True, True)
     assert "used up" in bar.run.tooltip
+    assert "candles used up" in bar.feed.value
+    assert "is-primary" in bar.restart._dom_classes
+    bar.restart.click()
+    assert "Strategies stay loaded" in bar.restart_confirm.message.value
+
+
+def test_other_candles_ask_when_strategies_are_loaded() -> None:
+    board = SampleBoard(3)
+    board.refused["open_feed"] = "strategies_loaded"
+    bar = EngineBar(board)
+    bar.path.value = "a.csv"
+    bar.open.click()
+    pump().paint_now()
+    assert bar.open_confirm.is_open
+    assert "sn-off" in bar.refusal._dom_classes
+    assert "Removes 3 strategies and their results, closes open positions" in bar.open_confirm.message.value
+    board.refused.clear()
+    confirm(bar.open_confirm)
+    paths = {"paths": ["a.csv"]}
+    assert board.submitted == [("open_feed", paths), ("open_feed", {**paths, "replace": True, "policy": "close"})]
+    board.refused["open_feed"] = "csv_value"
+    bar.open.click()
+    pump().paint_now()
+    assert not bar.open_confirm.is_open
+    assert "csv_value" in bar._said.value

@@ -65,6 +65,7 @@ class Dashboard:
         self.tabs = styled(w.ToggleButtons(options=list(PAGES), value="Overview"), "sn-tabs")
         self.pages = {name: styled(w.VBox([]), "sn-page", "sn-off") for name in PAGES}
         self.tabs.observe(lambda change: self.open(change["new"]), "value")
+        self.selection.turn = lambda page: setattr(self.tabs, "value", page)
         words = f"stratnb {board.view().version}".strip()
         self.foot = styled(w.HBox([text(f"{words} · paper trading only · all times UTC", cls="sn-muted")]), "sn-foot")
         self.body = [self.bar, self.tabs, *self.pages.values(), self.foot]

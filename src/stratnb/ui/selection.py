@@ -12,12 +12,16 @@ __all__ = ["Selection", "selection"]
 
 
 class Selection:
-    """The chosen strategy and candle (None: the newest); those who listen hear of each change once."""
+    """The chosen strategy and candle (None: the newest); those who listen hear of each change once.
+
+    `turn(page)` opens a page of the dashboard that shows the board; without one it does nothing.
+    """
 
     def __init__(self, board: Any = None) -> None:
         self.board = board
         self.strategy_id = ""
         self.open_time_ms: int | None = None
+        self.turn: Callable[[str], None] = lambda page: None
         self._listeners: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:

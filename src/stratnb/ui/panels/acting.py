@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 
 import ipywidgets as w
@@ -81,6 +82,26 @@ class ActingPanel(Panel):
         except StratnbError as error:
             self._running.discard(key)
             self.refuse(error)
+
+    def act_each(self, op: str, strategy_ids: Sequence[str], *, said: str) -> None:
+        """Submit an operation for each strategy; then tell for how many it worked and show the last refusal."""
+        left, errors = list(strategy_ids), []
+        self.dismiss()
+        self.tell(f"0 of {len(left)} {said}" if left else "")
+
+        def _ended(job: Any) -> None:
+            left.pop()
+            if job.error is not None:
+                errors.append(job.error)
+                self.refuse(job.error)
+            self.tell(f"{len(strategy_ids) - len(left) - len(errors)} of {len(strategy_ids)} {said}")
+            self.repaint()
+
+        for strategy_id in strategy_ids:
+            try:
+                self.submit(op, _ended, strategy_id=strategy_id)
+            except StratnbError as error:
+                _ended(SimpleNamespace(error=error))
 
     def refuse(self, error: BaseException) -> None:
         """Show a refusal inside the panel; an unexpected error goes to the log with its traceback."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +15,13 @@ from stratnb.strategy.config import StrategyConfig
 from stratnb.strategy.documents import build_config, names, validate
 from stratnb.ui.controls import btn, dropdown, field, segment, show, styled, text
 from stratnb.ui.form import Form, form
+from stratnb.ui.pump import pump
 from stratnb.view import EngineView
 
 __all__ = ["AddStrategy", "parse_json"]
+
+MAIN = "main"
+REST_S = 0.7
 
 
 class Owner(Protocol):
@@ -53,6 +58,7 @@ class AddStrategy(w.VBox):  # type: ignore[misc]
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.form: Form | None = None
+        self._view: EngineView | None = None
         self.source = segment(["Library", "Document", "File", "Form"], "Library")
         self.source.observe(lambda _: self._lay(), "value")
         self.pick = dropdown("Strategy", names(), hide_label=True)
@@ -85,6 +91,7 @@ class AddStrategy(w.VBox):  # type: ignore[misc]
 
     def paint(self, view: EngineView) -> None:
         """Offer the symbols of the feed."""
+        self._view = view
         options = [(symbol, symbol) for symbol in view.markets] + [("as in the document", None)]
         if tuple(self.symbol.options) != tuple(options):
             chosen = self.symbol.value
@@ -100,10 +107,26 @@ class AddStrategy(w.VBox):  # type: ignore[misc]
             self.owner.refuse(error)
             return
         optional = {"overrides": overrides} if overrides else {}
-        done = "Added as dormant. Activate it to trade."
-        self.owner.act(
-            "add", done=done, symbol=self.symbol.value, label=self.label.value.strip() or "main", **what, **optional
-        )
+        label = self.label.value.strip() or self._free_label(what["document"])
+        done = f"Added as dormant{f' under the label {label}' if label != MAIN else ''}. Activate it to trade."
+
+        def _added(_: Any) -> None:
+            self.label.value = ""  # the next one needs another label
+
+        self.add.disabled = True  # a double click adds one
+        pump().later(REST_S, lambda: setattr(self.add, "disabled", False))
+        self.owner.act("add", done=done, then=_added, symbol=self.symbol.value, label=label, **what, **optional)
+
+    def _free_label(self, document: Any) -> str:
+        """Return the first label that no loaded strategy of that name has on the chosen symbol."""
+        name = document.get("name") if isinstance(document, Mapping) else Path(str(document)).stem
+        symbol = self.symbol.value
+        if symbol is None and isinstance(document, Mapping):
+            market = document.get("market")
+            symbol = market.get("symbol") if isinstance(market, Mapping) else None
+        rows = self._view.strategies if self._view else ()
+        taken = {s.label for s in rows if s.name == name and symbol in (None, s.symbol)}
+        return next(label for label in chain([MAIN], map(str, count(2))) if label not in taken)
 
     def _what(self) -> dict[str, Any]:
         ways: dict[str, Callable[[], dict[str, Any]]] = {

@@ -12,18 +12,19 @@ import pandas as pd
 from stratnb.ui.controls import Confirm, btn, show, styled, text
 from stratnb.ui.format import age, count, megabytes, millis, share, tag
 from stratnb.ui.panels.acting import ActingPanel
+from stratnb.ui.panels.cache_times import COLUMNS, histogram
 from stratnb.ui.widgets import Table
 from stratnb.view import CacheEntryView, CacheView, EngineView
 
-__all__ = ["CachePanel", "evicted", "figures", "row"]
+__all__ = ["CachePanel", "evicted", "figures", "row", "stayed"]
 
 _COLUMNS = [
     {"key": "i", "label": "#", "align": "r", "head": False},
-    {"key": "name", "label": "Entry", "cls": "is-wide"},
-    {"key": "state", "label": "State", "cls": "is-p2"},
-    {"key": "age", "label": "Age", "align": "r", "cls": "is-p2"},
+    {"key": "name", "label": "Entry", "cls": "is-wide is-clip"},
+    {"key": "state", "label": "State", "cls": "is-p3"},
+    {"key": "age", "label": "Age", "align": "r"},
     {"key": "idle", "label": "Idle", "align": "r"},
-    {"key": "accesses", "label": "Accesses", "align": "r"},
+    {"key": "accesses", "label": "Used", "align": "r", "title": "How often it was looked up"},
     {"key": "size", "label": "Memory", "align": "r"},
     {"key": "pins", "label": "Pins"},
     {"key": "act", "label": "Actions", "sort": False, "hide": True, "cls": "is-acts"},
@@ -34,7 +35,11 @@ def figures(cache: CacheView, history: list[float]) -> list[dict[str, Any]]:
     """Return every statistic of the cache; the hit rate comes with the line of its recent values."""
     rate: dict[str, Any] = {"t": share(cache.hit_rate)}
     rate |= {"sub": "no lookup yet"} if cache.hit_rate is None else {"spark": history} if len(history) > 1 else {}
+    if len(history) > 1:
+        rate["title"] = f"The line: the rate since it was reset, from {share(history[0])} to {share(history[-1])}"
+    over = f", {cache.over_capacity} over" if cache.over_capacity else ""
     parts = {
+        "size": ("Entries", {"t": f"{cache.size} of {cache.capacity}", "sub": f"{cache.pinned} pinned{over}"}),
         "rate": ("Hit rate", rate),
         "hits": ("Hits", count(cache.hits)),
         "misses": ("Misses", count(cache.misses)),
@@ -74,19 +79,24 @@ def row(entry: CacheEntryView, rank: int, *, doomed: bool) -> dict[str, Any]:
         "t": "Unpin" if own else "Pin",
         "label": f"{'Unpin' if own else 'Pin'} {name}",
     }
-    drop = {"a": "evict", "t": "Evict", "kind": "quiet", "label": f"Evict {name}"}
+    drop = {
+        "a": "evict",
+        "t": "Evict",
+        "kind": "quiet",
+        "label": f"Evict {name}" + (f": pinned ({why})" if why else ""),
+    }
     return {
         "id": name,
         "cls": "is-evict" if doomed else "",
         "i": {"t": str(rank), "n": rank},
-        "name": name,
+        "name": {"t": name.removesuffix("#main"), "title": name},
         "state": entry.state.capitalize(),
         "age": {"t": age(entry.age_s), "n": entry.age_s},
         "idle": {"t": age(entry.idle_s), "n": entry.idle_s},
         "accesses": {"t": count(entry.accesses), "n": entry.accesses},
         "size": {"t": megabytes(entry.bytes), "n": entry.bytes},
         "pins": pin,
-        "act": {"acts": [push, {**drop, "off": f"Pinned by: {why}"} if entry.pinned else drop]},
+        "act": {"acts": [push, drop]},
     }
 
 
@@ -105,6 +115,15 @@ def _reasons(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count(n)} {reason}" for reason, n in reasons.items() if n)
 
 
+def stayed(before: CacheView, after: CacheView) -> str:
+    """Return in words what a smaller or emptied cache lost, and who stays because of a pin."""
+    left = {entry.strategy_id for entry in after.entries}
+    gone = sum(entry.strategy_id not in left for entry in before.entries)
+    held = [f"{entry.strategy_id} ({', '.join(entry.pin_reasons)})" for entry in after.entries if entry.pinned]
+    kept = f" {after.over_capacity} over capacity until a pin goes: {'; '.join(held)}." if after.over_capacity else ""
+    return f"{gone} evicted, {after.size} left.{kept}"
+
+
 class CachePanel(ActingPanel):
     """The cache of orchestrators; lowering the slider shows who would go before anything goes."""
 
@@ -117,6 +136,7 @@ class CachePanel(ActingPanel):
         """Make the figures, the slider and the table."""
         self._cache: CacheView | None = None
         self._rates: deque[float] = deque(maxlen=60)
+        self._since = (0, 0)
         self.figures = Table(kind="kpi", caption="Cache figures")
         self.slider = styled(w.IntSlider(value=10, min=1, max=20, description="Capacity"), "sn-slider")
         self.slider.observe(lambda _: self._preview(), "value")
@@ -129,19 +149,25 @@ class CachePanel(ActingPanel):
         self.table.on_act = self._acted
         self.confirm = Confirm("Clear now")
         self.drawer = styled(w.HBox([self.confirm]), "sn-drawer", "sn-off")
-        self._persistent = text(self.kept, cls="sn-muted")
-        return [self.drawer, self.figures, line, self.table, styled(w.HBox([self._persistent]), "sn-row")]
+        none = {"t": "No creation yet", "sub": "The times of creations and switches appear here."}
+        self.times = Table(caption="Times of creations and switches", cols=list(COLUMNS), empty=none)
+        head = w.HTML("<h3>Times of the newest 1,000 creations and switches</h3>")
+        foot = styled(w.HBox([text(self.kept, cls="sn-muted")]), "sn-row")
+        return [self.drawer, self.figures, line, self.table, head, self.times, foot]
 
     def tools(self) -> list[w.Widget]:
         """Make the button of the head."""
         self.clear = btn("Clear unpinned…", "quiet", do=self._ask_clear)
-        return [self.clear]
+        self.anew = btn("Reset line", "quiet", tip="Start the line of the hit rate anew", do=self._reset)
+        return [self.anew, self.clear]
 
     def paint(self, view: EngineView) -> None:
         """Write what changed; the slider follows the engine until it is moved."""
         before, self._cache = self._cache, view.cache
-        if view.cache.hit_rate is not None:
-            self._rates.append(view.cache.hit_rate)
+        hits, misses = view.cache.hits - self._since[0], view.cache.misses - self._since[1]
+        if hits + misses > 0:
+            self._rates.append(hits / (hits + misses))
+        self.times.show(histogram(view.cache.creation_recent_ms, view.cache.switch_recent_ms))
         self.figures.show(figures(view.cache, list(self._rates)))
         if before is None or before.capacity != view.cache.capacity:
             self.slider.max = max(20, 2 * view.cache.capacity)
@@ -172,7 +198,24 @@ class CachePanel(ActingPanel):
         self.frame.note(f"{cache.size} of {cache.capacity}")
 
     def _apply(self) -> None:
-        self.act("resize_cache", capacity=self.slider.value, failed=self._back)
+        self._change("resize_cache", capacity=self.slider.value, failed=self._back)
+
+    def _change(self, op: str, **arguments: Any) -> None:
+        """Do what may evict several, then say who went and who stays."""
+        before = self._cache
+
+        def _done(_: Any) -> None:
+            if before is not None:
+                self.tell(stayed(before, self.board.view().cache))
+
+        self.act(op, then=_done, **arguments)
+
+    def _reset(self) -> None:
+        """Forget the line of the hit rate; the counts stay."""
+        if self._cache is not None:
+            self._since = (self._cache.hits, self._cache.misses)
+        self._rates.clear()
+        self.repaint()
 
     def _back(self) -> None:
         if self._cache is not None:
@@ -186,7 +229,7 @@ class CachePanel(ActingPanel):
         loose = [entry for entry in self._cache.entries if not entry.pinned] if self._cache else []
         show(self.drawer, True)
         effect = f"Evicts {len(loose)} strategies without a pin; each is snapshotted first."
-        self.confirm.ask(effect, lambda: self.act("clear_cache"), lambda: show(self.drawer, False))
+        self.confirm.ask(effect, lambda: self._change("clear_cache"), lambda: show(self.drawer, False))
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per entry, least recent first."""

@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 import ipywidgets as w
 import pandas as pd
 
+from stratnb.errors import StratnbError
 from stratnb.ui.controls import Confirm, btn, dropdown, field, show, styled
 from stratnb.ui.format import age, count, delta, dot, escape, millis, num, pct, share
 from stratnb.ui.panels.acting import ActingPanel
 from stratnb.ui.widgets import Table
 from stratnb.view import EngineView, FeedView
 
-__all__ = ["EngineBar", "feed_text", "figures", "parse_paths"]
+__all__ = ["EngineBar", "feed_text", "figures", "parse_paths", "role_text"]
 
 _STATES = {
     "running": ("ok", "Running"),
@@ -27,6 +28,7 @@ _STATES = {
 }
 _RISKS = {"ACTIVE": ("ok", "Normal"), "REDUCING": ("warn", "Reducing"), "HALTED": ("err", "Halted")}
 _SPEEDS = [("1×", 1.0), ("5×", 5.0), ("20×", 20.0), ("60×", 60.0), ("600×", 600.0), ("Max", math.inf)]
+_MODES = [("One active", "exclusive"), ("Any number", "parallel")]
 _NEAR = 0.8
 _SYNTHETIC = "Synthetic market"
 
@@ -78,11 +80,17 @@ def feed_text(feed: FeedView | None) -> tuple[str, bool]:
     """Return the label of the feed with its place, and whether the market is synthetic (which the bar says itself)."""
     if feed is None:
         return "No candles: choose files", False
-    place = "finished" if feed.done else f"candle {count(feed.position)} of {count(feed.length)}"
+    place = "candles used up" if feed.done else f"candle {count(feed.position)} of {count(feed.length)}"
     markets = feed.symbols[0] if len(feed.symbols) == 1 else f"{len(feed.symbols)} markets"
     label = feed.label.removeprefix(_SYNTHETIC).lstrip(", ").capitalize() if feed.synthetic else feed.label
     parts = dict.fromkeys((label, markets, feed.timeframe, place))
     return " · ".join(part for part in parts if part), feed.synthetic
+
+
+def role_text(view: EngineView) -> str:
+    """Return whose engine it is: account and process."""
+    place = f"pid {view.pid} on {view.host}" if view.pid else "this kernel"
+    return f"Account {view.account} · {place}"
 
 
 def parse_paths(text: str) -> list[str]:
@@ -103,7 +111,8 @@ class EngineBar(ActingPanel):
     def _build(self) -> None:
         """Turn the panel's frame into the bar."""
         super()._build()
-        self.frame.children = [self.engine, self.feed_line, self.drawer, self.strip, self.refusal, self.outcome]
+        asked = [self.restart_confirm, self.drawer]
+        self.frame.children = [self.engine, self.feed_line, *asked, self.strip, self.refusal, self.outcome]
         self.frame.remove_class("sn-panel")
         self.frame.add_class("sn-enginebox")
 
@@ -140,7 +149,15 @@ class EngineBar(ActingPanel):
     def _make_feed(self) -> None:
         self.feed = styled(w.HTML(), "sn-feed")
         self.files = btn("Open candles…", "quiet", tip="Replay your own CSV or Parquet files", do=self._toggle_drawer)
-        self.feed_line = styled(w.HBox([self.feed, self.files]), "sn-feedline")
+        self.restart = btn(
+            "Restart…", "quiet", tip="Start these candles again; asks before it acts", do=self._ask_restart
+        )
+        self.restart_confirm, self.open_confirm = Confirm("Restart now", "primary"), Confirm("Replace now")
+        self.mode = dropdown("Mode", _MODES, "exclusive")
+        self.mode.observe(self._moded, "value")
+        self.role = styled(w.HTML(), "sn-muted")
+        line = [self.feed, self.role, self.mode, self.restart, self.files]
+        self.feed_line = styled(w.HBox(line), "sn-feedline")
         self.path = field("Candle files", "path to CSV or Parquet; several with ;")
         self.open = btn("Open", "primary", do=self._open_paths)
         self.upload = w.FileUpload(
@@ -148,7 +165,9 @@ class EngineBar(ActingPanel):
         )
         styled(self.upload, "sn-btn", "sn-upload").observe(self._uploaded, "value")
         close = btn("Close", "quiet", do=lambda: show(self.drawer, False))
-        self.drawer = styled(w.HBox([self.path, self.open, self.upload, close]), "sn-drawer", "sn-off")
+        entry = [self.path, self.open, self.upload, close, self.open_confirm]
+        self.drawer = styled(w.HBox(entry), "sn-drawer", "sn-off")
+        self._paths: list[str] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def paint(self, view: EngineView) -> None:
@@ -159,6 +178,8 @@ class EngineBar(ActingPanel):
         words, synthetic = feed_text(view.feed)
         mark = f'<span class="sn-tag sn-t-warn">{_SYNTHETIC}</span> ' if synthetic else ""
         notes = "".join(f" · {escape(note)}" for note in view.notes)
+        self._put(self.role, "value", f"<span>{escape(role_text(view))}</span>")
+        self._follow(self.mode, view.mode)
         self._put(self.feed, "value", f"<span>{mark}<span>{escape(words)}{notes}</span></span>")
 
     def _paint_controls(self, view: EngineView) -> None:
@@ -170,7 +191,7 @@ class EngineBar(ActingPanel):
         why = (
             "Open candles first"
             if view.feed is None
-            else "All candles are used up; open others"
+            else "All candles are used up; restart the market or open others"
             if view.feed.done
             else ""
         )
@@ -180,13 +201,26 @@ class EngineBar(ActingPanel):
         self.run.remove_class("sn-i-play" if icon == "pause" else "sn-i-pause")
         self.run.add_class(f"sn-i-{icon}")
         (self.run.add_class if view.state == "stopped" else self.run.remove_class)("is-primary")
+        used_up = view.feed is not None and view.feed.done
+        for name, on in (("is-primary", used_up), ("is-quiet", not used_up)):
+            (self.restart.add_class if on else self.restart.remove_class)(name)
+        self._put(self.restart, "disabled", view.feed is None or view.feed.position == 0)
         self._put(self.step, "disabled", view.state != "paused" or bool(why))
+        step = "Process one candle" if view.state == "paused" else "Pause first: then it processes one candle"
+        self._put(self.step, "tooltip", why or step)
         self._put(self.stop, "disabled", view.state == "stopped")
+        idle = "The engine is stopped already"
+        self._put(self.stop, "tooltip", idle if view.state == "stopped" else "Stop the engine; asks before it acts")
         for widget in (self.why, self.release):
             show(widget, view.risk_state == "HALTED")
-        if view.feed is not None and view.feed.speed in dict(_SPEEDS).values() and view.feed.speed != self.speed.value:
+        if view.feed is not None and view.feed.speed in dict(_SPEEDS).values():
+            self._follow(self.speed, view.feed.speed)
+
+    def _follow(self, box: w.Dropdown, value: Any) -> None:
+        """Show in a box what the engine has, without asking for it again."""
+        if box.value != value:
             self._echo = True
-            self.speed.value = view.feed.speed
+            box.value = value
             self._echo = False
 
     def _put(self, widget: w.Widget, trait: str, value: Any) -> None:
@@ -199,6 +233,11 @@ class EngineBar(ActingPanel):
     def _sped(self, change: Mapping[str, Any]) -> None:
         if not self._echo:
             self.act("set_speed", speed=change["new"])
+
+    def _moded(self, change: Mapping[str, Any]) -> None:
+        """Change the mode; when that is refused, the box shows the present one again."""
+        if not self._echo:
+            self.act("set_mode", mode=change["new"], failed=lambda: self._follow(self.mode, change["old"]))
 
     def _ask(self, confirm: Confirm, button: w.Button, effect: str, then: Any) -> None:
         """Ask in the place of the button, which comes back with the focus."""
@@ -227,6 +266,13 @@ class EngineBar(ActingPanel):
         done = "Released: entries are taken again."
         self.act("release", author="panel", reason=self.why.value, done=done)
 
+    def _ask_restart(self) -> None:
+        view = self._view
+        kept = "Strategies stay loaded, active ones are active again. " if view and view.strategies else ""
+        effect = f"Starts these candles again with a fresh account. {kept}Positions and results so far are dropped."
+        done = "The market starts again with a fresh account."
+        self._ask(self.restart_confirm, self.restart, effect, lambda: self.act("restart_feed", done=done))
+
     def _kill_effect(self) -> str:
         view = self._view
         busy = sum(s.state not in ("dormant", "failed", "removed") for s in view.strategies) if view else 0
@@ -242,9 +288,23 @@ class EngineBar(ActingPanel):
         if paths:
             self._open(paths)
 
-    def _open(self, paths: list[str]) -> None:
+    def _open(self, paths: list[str], **how: Any) -> None:
+        self._paths = paths
         hide = lambda _: show(self.drawer, False)  # noqa: E731
-        self.act("open_feed", paths=paths, then=hide, done=f"{len(paths)} files opened. Press Start to replay them.")
+        done = f"{len(paths)} files opened. Press Start to replay them."
+        self.act("open_feed", paths=paths, then=hide, done=done, **how)
+
+    def refuse(self, error: BaseException) -> None:
+        """Ask whether loaded strategies may go when sound files were refused because of them; else show the refusal."""
+        if not isinstance(error, StratnbError) or error.code != "strategies_loaded":
+            super().refuse(error)
+            return
+        view, paths = self._view, self._paths
+        held = ", closes open positions" if view and view.open_positions else ""
+        loaded = len(view.strategies) if view else 0
+        which = "the strategy and its" if loaded == 1 else f"{loaded} strategies and their"
+        effect = f"Removes {which} results{held} and opens the files with a fresh account."
+        self._ask(self.open_confirm, self.open, effect, lambda: self._open(paths, replace=True, policy="close"))
 
     def _uploaded(self, change: Mapping[str, Any]) -> None:
         files: Iterable[Mapping[str, Any]] = change["new"]
@@ -274,5 +334,8 @@ class EngineBar(ActingPanel):
             "risk_state",
             "data_age_s",
             "loop_lag_p95_ms",
+            "host",
+            "pid",
+            "version",
         )
         return pd.DataFrame([{name: getattr(v, name) for name in names}])

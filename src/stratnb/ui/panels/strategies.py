@@ -2,135 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import ipywidgets as w
 import pandas as pd
 
-from stratnb.ui.controls import field
-from stratnb.ui.format import age, clock, count, delta, dot, na, num, quantity, share, signed, sized, tag
+from stratnb.ui.controls import Confirm, btn, chip, dropdown, field, show, styled
 from stratnb.ui.panels.acting import ActingPanel
 from stratnb.ui.panels.add_strategy import AddStrategy
+from stratnb.ui.panels.download import download
 from stratnb.ui.panels.strategy_drawer import StrategyDrawer
+from stratnb.ui.panels.strategy_more import StrategyMore
+from stratnb.ui.panels.strategy_rows import STATES, columns, rows
 from stratnb.ui.selection import selection
 from stratnb.ui.widgets import Table
 from stratnb.view import EngineView, StrategyView
 
-__all__ = ["StrategyTable", "columns", "row"]
+__all__ = ["StrategyTable", "matching"]
 
-_STATES = {
-    "active": ("ok", "Active"),
-    "managing": ("info", "Managing"),
-    "dormant": ("mute", "Dormant"),
-    "preparing": ("info", "Preparing"),
-    "suspended": ("warn", "Paused"),
-    "failed": ("err", "Failed"),
-    "removed": ("mute", "Removed"),
+_EMPTY = {
+    "t": "No strategy loaded",
+    "sub": "Pick a shipped strategy below and press Add. Nothing trades until you activate it.",
 }
-
-_BUSY = ("active", "managing", "suspended", "preparing")
-
-
-def columns() -> list[dict[str, Any]]:
-    """Return the columns of the table."""
-    return [
-        {"key": "name", "label": "Strategy", "cls": "is-wide"},
-        {"key": "state", "label": "State"},
-        {"key": "pos", "label": "Position", "align": "r"},
-        {"key": "open", "label": "Open PnL", "align": "r"},
-        {"key": "pnl", "label": "PnL total", "align": "r", "title": "Realized and open since the start, after fees"},
-        {"key": "trades", "label": "Trades", "align": "r", "cls": "is-p2"},
-        {"key": "win", "label": "Won", "align": "r", "cls": "is-p2", "title": "Share of trades with a gain"},
-        {"key": "factor", "label": "Factor", "align": "r", "cls": "is-p3", "title": "Profit factor: gains over losses"},
-        {"key": "drawdown", "label": "Drawdown", "align": "r", "cls": "is-p3", "title": "Largest fall from a peak"},
-        {"key": "last", "label": "Last decision", "cls": "is-last"},
-        {"key": "slot", "label": "Slot", "cls": "is-p2", "title": "Where its orchestrator is"},
-        {"key": "act", "label": "Actions", "sort": False, "cls": "is-acts"},
-    ]
+_NONE = {"t": "No strategy matches", "sub": "Reset the filters to see all of them."}
+_BULK = {"pause": ("active", "managing"), "resume": ("suspended",)}
 
 
-def row(s: StrategyView, *, now_ms: int) -> dict[str, Any]:
-    """Return the row of one strategy."""
-    held = s.side != 0
-    word = {1: "Long", -1: "Short"}.get(s.side, "Flat")
-    position = {"t": f"{word} {quantity(s.quantity)}", "sub": s.symbol.split("/")[0], "n": s.side * s.quantity}
-    flat = {"t": "Flat", "tone": "mute", "n": 0.0}
-    return {
-        "id": s.strategy_id,
-        "cls": "is-err" if s.state == "failed" else "",
-        "f": {"state": s.state, "symbol": s.symbol},
-        "name": {"t": s.title or s.name, "sub": _whereabouts(s), "title": s.strategy_id},
-        "state": _state(s),
-        "pos": {**position, "title": f"Exposure {share(s.exposure)} of equity"} if held else flat,
-        "open": delta(s.open_pnl) if held else {"t": "–", "tone": "mute", "n": 0.0},
-        "pnl": {**delta(s.total_pnl), "title": f"Realized {signed(s.realized_pnl)}, equity {num(s.equity)}"},
-        "trades": {"t": count(s.trades), "n": s.trades, "title": f"{s.wins} won; entries denied: {s.denials}"},
-        "win": sized(s.win_rate, share(s.win_rate), reason="no trade"),
-        "factor": sized(s.profit_factor, num(s.profit_factor), reason="no loss"),
-        "drawdown": {"t": share(s.max_drawdown), "n": s.max_drawdown},
-        "last": _last(s, now_ms),
-        "slot": {"chips": [_slot(s)]},
-        "act": {"acts": _actions(s)},
-    }
+def matching(
+    strategies: Sequence[StrategyView], words: str = "", state: str = "", symbol: str = ""
+) -> list[StrategyView]:
+    """Return the strategies of a state and a symbol (empty: any) that have the words in a text of theirs."""
+    wanted = words.strip().lower()
 
+    def _has(s: StrategyView) -> bool:
+        texts = (s.strategy_id, s.title, s.timeframe, STATES.get(s.state, ("", s.state))[1], s.last_decision)
+        reasons = (s.last_reason.replace("_", " "), s.error, *(f"{name} {value}" for name, value in s.overrides))
+        return any(wanted in text.lower() for text in (*texts, *reasons))
 
-def _whereabouts(s: StrategyView) -> str:
-    return " · ".join([s.symbol, s.timeframe, *([s.label] if s.label not in ("", "main") else [])])
-
-
-def _state(s: StrategyView) -> dict[str, Any]:
-    if s.state == "failed":
-        return {**dot("err", "Failed", sub=s.error.split(":")[0] if s.error else ""), "title": s.error}
-    if s.paused:
-        return dot("warn", "Paused")
-    if s.state in ("active", "preparing") and s.warmup_done < s.warmup_needed:
-        return dot("info", f"Warming {s.warmup_done}/{s.warmup_needed}")
-    return {**dot(*_STATES.get(s.state, ("mute", s.state.capitalize()))), **({"title": s.error} if s.error else {})}
-
-
-def _last(s: StrategyView, now_ms: int) -> dict[str, Any]:
-    """Return the last decision with its score or reason; the age of the last candle is in the tooltip."""
-    if not s.last_decision:
-        return na(f"{s.warmup_done} of {s.warmup_needed} candles" if s.warmup_needed else "no candle yet")
-    if s.last_decision == "WARMING":
-        return {"t": f"WARMING {clock(s.last_decision_ms)[:5]}", "sub": f"{s.warmup_done} of {s.warmup_needed}"}
-    old = "" if s.last_candle_ms is None else f"Last candle {age(max(now_ms - s.last_candle_ms, 0) / 1000)} ago"
-    why = s.last_reason.replace("_", " ") if s.last_reason else f"score {signed(s.last_score)}"
-    return {
-        "t": f"{s.last_decision} {clock(s.last_decision_ms)[:5]}",
-        "sub": why,
-        "title": old,
-        "n": s.last_decision_ms or 0,
-    }
-
-
-def _slot(s: StrategyView) -> dict[str, Any]:
-    if s.pinned:
-        return tag("Pinned", "accent", title="Held in the cache: active, holding a position or pinned by you")
-    if s.cached:
-        return tag("Cached", title="In the cache, ready at once")
-    if s.last_decision_ms is None:
-        return tag("Not cached", title="Created when it is first activated")
-    return tag("Evicted", title="Comes back from its snapshot")
-
-
-def _actions(s: StrategyView) -> list[dict[str, Any]]:
-    """Return the buttons of the row; a button that asks first ends with an ellipsis."""
-    name = s.title or s.name
-    if s.state == "failed":
-        first = {"a": "activate", "t": "Retry", "label": f"Retry {name}"}
-    elif s.state == "dormant":
-        first = {"a": "activate", "t": "Activate", "kind": "primary", "label": f"Activate {name}"}
-    elif s.paused:
-        first = {"a": "resume", "t": "Resume", "kind": "primary", "label": f"Resume {name}"}
-    else:
-        first = {"a": "pause", "t": "Pause", "label": f"Pause {name}: no new entries"}
-    swap = {"a": "switch", "t": "Switch…", "label": f"Switch {name} to another strategy"}
-    if s.state == "failed":
-        swap["off"] = "Failed: nothing to switch from"
-    drop = {"a": "remove", "t": "Remove…", "kind": "quiet", "label": f"Remove {name}"}
-    rest = {"a": "deactivate", "t": "Deactivate…", "kind": "quiet", "label": f"Deactivate {name}"}
-    return [first, swap, drop if s.state == "managing" or s.state not in _BUSY else rest]
+    return [s for s in strategies if state in ("", s.state) and symbol in ("", s.symbol) and (not wanted or _has(s))]
 
 
 class StrategyTable(ActingPanel):
@@ -139,41 +49,105 @@ class StrategyTable(ActingPanel):
     title: ClassVar[str] = "Strategies"
 
     def body(self) -> list[w.Widget]:
-        """Make the drawer, the table and the line that adds strategies."""
+        """Make the drawers, the table and the line that adds strategies."""
         self.view: EngineView | None = None
         self.selection = selection(self.board)
         self.selection.listen(self._selected)
-        empty = {
-            "t": "No strategy loaded",
-            "sub": "Pick a shipped strategy below and press Add. Nothing trades until you activate it.",
-        }
-        self.table = Table(caption="Strategies", cols=columns(), page=20, selectable=True, empty=empty)
+        self.table = Table(caption="Strategies", cols=columns(), page=20, selectable=True, empty=_EMPTY)
         self.table.on_act = self._acted
         self.drawer = StrategyDrawer(self)
+        self.more = StrategyMore(self)
+        self.confirm = Confirm("Confirm", "primary")
+        self.bulk = styled(w.HBox([self.confirm]), "sn-drawer", "sn-off")
         self.add = AddStrategy(self)
-        return [self.drawer, self.table, self.add]
+        return [self.bulk, self.drawer, self.more, self.table, self.add]
 
     def tools(self) -> list[w.Widget]:
-        """Make the filter box."""
+        """Make the filters, the bulk buttons and the export."""
         self.filter = field("Filter strategies", "Filter", hide_label=True)
-        self.filter.observe(lambda change: setattr(self.table, "query", change["new"]), "value")
-        return [self.filter]
+        self.state = dropdown("Show state", [("Any state", "")], hide_label=True)
+        self.symbol = dropdown("Show market", [("Any symbol", "")], hide_label=True)
+        for control in (self.filter, self.state, self.symbol):
+            control.observe(lambda _: self._refilter(), "value")
+        self.reset = styled(btn("Reset", "quiet", tip="Reset the filters", do=self._reset), "sn-off")
+        self.pause = btn("Pause all…", do=lambda: self._ask_all("pause"))
+        self.resume = btn("Resume all…", do=lambda: self._ask_all("resume"))
+        self.every = chip("All columns", False, "Show every column; the table then scrolls sideways")
+        self.every.observe(lambda change: setattr(self.table, "cols", columns(every=change["new"])), "value")
+        self.export = btn("CSV", "quiet", tip="Export the shown strategies as CSV", do=self._export)
+        self.link = styled(w.HTML(), "sn-off")
+        filters = [self.filter, self.state, self.symbol, self.reset]
+        return [*filters, self.pause, self.resume, self.every, self.export, self.link]
 
     def paint(self, view: EngineView) -> None:
         """Write what changed."""
         self.view = view
-        self.table.show([row(s, now_ms=view.now_ms) for s in view.strategies])
+        self._offer(view)
+        self._show()
         self.selection.settle(view)
         self._selected()
-        active = sum(s.state == "active" for s in view.strategies)
-        n = len(view.strategies)
-        self.frame.note(f"{n} loaded, {active} active · {view.mode} mode" if n else "0 loaded")
         self.add.paint(view)
+        self.more.paint()
+
+    def _offer(self, view: EngineView) -> None:
+        """Offer the states and symbols that are there; with fewer than two strategies there is nothing to filter."""
+        states = dict.fromkeys(s.state for s in view.strategies)
+        named = [(STATES.get(state, ("", state))[1], state) for state in sorted(states)]
+        symbols = [(symbol, symbol) for symbol in sorted({s.symbol for s in view.strategies})]
+        for box, options in ((self.state, [("Any state", ""), *named]), (self.symbol, [("Any symbol", ""), *symbols])):
+            if tuple(box.options) != tuple(options):
+                kept = box.value if box.value in dict(options).values() else ""
+                box.options = options
+                box.value = kept
+        many = len(view.strategies) > 1
+        for widget in (self.filter, self.state, self.symbol, self.pause, self.resume, self.every, self.export):
+            show(widget, many or (widget in (self.every, self.export) and bool(view.strategies)))
+
+    def _offer_bulk(self, op: str, button: w.Button) -> None:
+        """Name a bulk button after what it acts on, and say why it is off."""
+        ready = bool(self._bulk(op))
+        fit = {"pause": "active", "resume": "paused"}[op]
+        tip = "Asks first" if ready else f"None of the shown strategies is {fit}"
+        label = f"{op.capitalize()} {'shown' if self._is_filtered() else 'all'}…"
+        for trait, value in (("disabled", not ready), ("tooltip", tip), ("description", label)):
+            if getattr(button, trait) != value:
+                setattr(button, trait, value)
+
+    def _is_filtered(self) -> bool:
+        return bool(self.filter.value or self.state.value or self.symbol.value)
+
+    def found(self) -> list[StrategyView]:
+        """Return the strategies that the filters let through."""
+        known = self.view.strategies if self.view else ()
+        return matching(known, self.filter.value, self.state.value or "", self.symbol.value or "")
+
+    def _show(self) -> None:
+        view = self.view
+        if view is None:
+            return
+        found, n = self.found(), len(view.strategies)
+        empty = _NONE if n else _EMPTY
+        if self.table.empty != empty:
+            self.table.empty = empty
+        self.table.show(rows(view, found))
+        show(self.reset, self._is_filtered())
+        self._offer_bulk("pause", self.pause)
+        self._offer_bulk("resume", self.resume)
+        active = sum(s.state == "active" for s in view.strategies)
+        part = f"{len(found)} of {n} shown" if len(found) < n else f"{n} loaded"
+        self.frame.note(f"{part}, {active} active · {view.mode} mode" if n else "0 loaded")
+
+    def _refilter(self) -> None:
+        self._show()
+        self.repaint()
+
+    def _reset(self) -> None:
+        self.filter.value = self.state.value = self.symbol.value = ""
 
     def find(self, strategy_id: str) -> StrategyView | None:
         """Return the newest picture of one strategy."""
-        rows = self.view.strategies if self.view else ()
-        return next((s for s in rows if s.strategy_id == strategy_id), None)
+        known = self.view.strategies if self.view else ()
+        return next((s for s in known if s.strategy_id == strategy_id), None)
 
     def _selected(self) -> None:
         if self.table.current != self.selection.strategy_id:
@@ -188,10 +162,37 @@ class StrategyTable(ActingPanel):
         elif action in ("activate", "pause", "resume"):
             self.act(action, strategy_id=strategy_id)
         elif action in ("switch", "remove", "deactivate"):
+            show(self.more, False)
             self.drawer.begin(action, strategy_id)
+        elif action == "more":
+            self.drawer.close_drawer()
+            self.more.begin(strategy_id)
+
+    def _bulk(self, op: str) -> list[str]:
+        """Return the shown strategies that a bulk operation changes."""
+        return [s.strategy_id for s in self.found() if s.state in _BULK[op]]
+
+    def _ask_all(self, op: str) -> None:
+        """Ask once for all shown strategies."""
+        ids = self._bulk(op)
+        effect = {
+            "pause": f"Pauses {len(ids)} strategies: their working entries are canceled, stops and targets go on.",
+            "resume": f"Resumes {len(ids)} strategies: they may enter again.",
+        }[op]
+        show(self.bulk, True)
+        said = {"pause": "paused", "resume": "resumed"}[op]
+        self.confirm.ask(effect, lambda: self.act_each(op, ids, said=said), lambda: show(self.bulk, False))
+
+    def _export(self) -> None:
+        self.link.value = download("strategies.csv", self.to_csv(), "text/csv")
+        show(self.link, True)
+
+    def to_csv(self) -> str:
+        """Return the shown strategies as CSV."""
+        return str(self.to_frame().to_csv(index=False))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per strategy with every figure of its picture."""
+        """Return one row per shown strategy with every figure of its picture."""
+        self.view = self.board.view()
         names = list(StrategyView.__slots__)
-        rows = [{name: getattr(s, name) for name in names} for s in self.board.view().strategies]
-        return pd.DataFrame(rows, columns=names)
+        return pd.DataFrame([{name: getattr(s, name) for name in names} for s in self.found()], columns=names)

@@ -19,6 +19,7 @@ _POLICIES = {
     "close": "Close the position at market first",
     "refuse": "Refuse while a position is open",
 }
+_TIMEOUTS = [("2 s", 2.0), ("5 s", 5.0), ("15 s", 15.0), ("60 s", 60.0)]
 _SHORT = {"keep": "Keep position", "close": "Close position", "refuse": "Refuse if open"}
 
 
@@ -73,10 +74,11 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
         self.target = dropdown("Switch to", [])
         self.policy = dropdown("Policy", [(words, key) for key, words in _SHORT.items()])
         self.policy.observe(lambda _: self._explain(), "value")
+        self.timeout = dropdown("Give up after", _TIMEOUTS, 5.0)
         self.preview = btn("Preview orders", tip="Show what the switch would send; nothing is sent", do=self.ask)
         self.confirm = Confirm("Confirm", "primary")
         self.hint = styled(w.HTML(), "sn-muted")
-        self.fields = w.HBox([self.source, self.target, self.policy, self.preview])
+        self.fields = w.HBox([self.source, self.target, self.policy, self.timeout, self.preview])
         super().__init__(
             [self.heading, self.fields, self.confirm, self.hint, btn("Close", "quiet", do=self.close_drawer)]
         )
@@ -93,7 +95,7 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
         self.heading.value = f"<strong>{verb} {escape(row.title or row.name)}</strong>"
         self._fill(row)
         self.preview.description = "Preview orders" if op == "switch" else "Continue"
-        for widget in (self.source, self.target):
+        for widget in (self.source, self.target, self.timeout):
             show(widget, op == "switch")
         keys = ("refuse", "close") if op == "remove" else ("keep", "close", "refuse")
         self.policy.options = [(_SHORT[key], key) for key in keys]
@@ -107,9 +109,9 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
         show(self, False)
 
     def _fill(self, row: StrategyView) -> None:
-        """Preset from and to: an active row is left, any other row is the target."""
+        """Preset from and to: an active or paused row is left, any other row is the target."""
         rows = self.owner.view.strategies if self.owner.view else ()
-        running = [s for s in rows if s.state == "active"]
+        running = [s for s in rows if s.state in ("active", "suspended")]
         self.source.options = [(_name(s), s.strategy_id) for s in running] or [("None", "")]
         self.source.value = self.source.options[0][1]
         ready = [s for s in rows if s.state in ("dormant", "managing")]
@@ -155,7 +157,8 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
 
     def _switch(self) -> dict[str, Any]:
         source = {"from_id": self.source.value} if self.source.value and self._parallel() else {}
-        return {"to_id": self.target.value, "policy": self.policy.value, **source}
+        patience = {"timeout_s": self.timeout.value} if self.timeout.value != _TIMEOUTS[1][1] else {}
+        return {"to_id": self.target.value, "policy": self.policy.value, **source, **patience}
 
     def _parallel(self) -> bool:
         return self.owner.view is not None and self.owner.view.mode == "parallel"

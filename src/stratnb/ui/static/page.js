@@ -57,6 +57,10 @@ function mirror() {
     const pressed = String(button.classList.contains('mod-active'));
     if (button.getAttribute('aria-pressed') !== pressed) button.setAttribute('aria-pressed', pressed);
   }
+  // A file picker counts its files in its label; here it only says what it does.
+  for (const button of document.querySelectorAll('.sn-root .sn-upload')) {
+    if (button.title && button.textContent !== button.title) button.textContent = button.title;
+  }
 }
 
 function copy(text) {
