@@ -72,7 +72,7 @@ def test_a_backtest_is_checked_run_looked_at_compared_and_saved(
         whole = json.loads(Path(kept.value.path()).read_text())
         assert len(whole["equity"]["equity"]) == 20_000 and whole["trades"]["rows"]
         trades.locator("tbody tr").nth(1).click()
-        page.locator("strong", has_text="Trade ").scroll_into_view_if_needed()
+        page.locator("strong", has_text="Trade ").wait_for()
         page.wait_for_function(CHARTS.format("src", 50))
         _shot(page, f"result-{width}-{theme}")
         page.get_by_label("Saved run").fill("simple-levels-on-btc-usdt-1m.csv-1.json")
