@@ -17,12 +17,12 @@ from stratnb.errors import ConfigError, StratnbError
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data import load_candles, resample, synthetic_market
-from stratnb.market_data.candles import Candles
+from stratnb.market_data.candles import Candles, utc_text
 from stratnb.model import Market
 from stratnb.research import backtest as module
 from stratnb.research.backtest import backtest, configure
 from stratnb.strategy.documents import build_config
-from trading_cases import DAY, FREE, LONG, Floats, document, flat, market, merged, registered, series, wander
+from trading_cases import BOOM, DAY, FREE, LONG, Floats, document, flat, market, merged, registered, series, wander
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 FAST, SLOW, ATR = 5, 12, 14
@@ -502,3 +502,33 @@ def test_the_gap_flag_is_set_at_the_first_close_after_missing_candles(timeframe:
 def test_wrong_types_are_told_before_anything_runs(call: Any) -> None:
     with pytest.raises(StratnbError):
         call(wander(50, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"decisions": "enrties"}, "enum"),
+        ({"cash": True}, "range"),
+        ({"cash": 10**400}, "range"),
+        ({"market": "BTC"}, "type"),
+        ({"limits": {"max_open_positions": 3}}, "type"),
+    ],
+)
+def test_unusable_options_are_told(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        backtest(document(), wander(50, 1), **options)
+    assert caught.value.code == code and caught.value.hint
+
+
+def test_nowhere_to_save_is_told() -> None:
+    with pytest.raises(ConfigError, match="a path is text"):
+        backtest(document(), wander(50, 1)).save(None)  # type: ignore[arg-type]
+
+
+def test_a_block_that_raises_is_named_with_its_candle_and_line() -> None:
+    candles = series([*flat(30), *flat(1, volume=BOOM), *flat(5)])
+    with pytest.raises(ConfigError) as caught:
+        backtest(document(), candles)
+    told = str(caught.value)
+    assert caught.value.code == "block_failed" and caught.value.value == "scripted"
+    assert utc_text(int(candles.open_time_ms[30])) in told and "trading_cases.py" in told and caught.value.hint

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from stratnb.ui.panels.backtest import BacktestPanel
 from stratnb.ui.panels.backtest_checks import Examiner, parse_number, parse_time
 from stratnb.ui.panels.backtest_curves import CompareCurve
 from stratnb.ui.panels.backtest_files import export, file_name
-from stratnb.ui.panels.backtest_rows import TRADES_SHOWN, gap_rows, trade_rows
+from stratnb.ui.panels.backtest_rows import TRADES_SHOWN, figure, gap_rows, trade_rows
 from stratnb.ui.panels.backtest_runs import COMPARED_MOST, STORED_MOST
 from stratnb.ui.panels.backtest_trade import DRAWN_MOST, around
 from stratnb.ui.pump import pump
@@ -357,18 +360,30 @@ def test_the_report_of_parity_is_shown_and_can_be_canceled(panel: BacktestPanel)
     trades = len(panel.runs[0].result.trades)
     assert "● Parity" in panel.result.verdict.value
     assert f"6,000 candles, {trades:,} trades" in panel.result.verdict.value
+    go, parity = threading.Event(), panel._parity_of
+
+    def held(*args: Any, **options: Any) -> Any:
+        assert go.wait(5)
+        return parity(*args, **options)
+
+    panel._parity_of = held
+    before = panel.result.verdict.value
     panel.result.check.click()
     panel.cancel.click()
+    go.set()
     finish(panel)
-    assert "Canceled: the replay ended" in panel.outcome.value or "● Parity" in panel.result.verdict.value
+    assert "Canceled:" in panel.outcome.value and panel.result.verdict.value == before
+    assert not panel.result.check.disabled
 
 
 def test_text_of_others_stays_text(candles: Candles, tmp_path: Path) -> None:
     document = backtest("simple-levels", candles).plan.config.to_document()
     result = backtest({**document, "title": INJECTION, "notes": INJECTION}, candles[:2_000])
     path = result.save(tmp_path / "run.json")
-    text = path.read_text().replace('"name": "simple-levels"', f'"name": "{INJECTION}"', 1)
-    (tmp_path / "bad.json").write_text(text)
+    whole = json.loads(path.read_text())
+    del whole["sha256"]
+    text = json.dumps(whole | {"name": INJECTION})
+    (tmp_path / "bad.json").write_text(f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}')
     panel = BacktestPanel(SampleBoard(1, candles=300))
     panel.file.value = str(tmp_path / "bad.json")
     panel.reopen.click()
@@ -418,3 +433,63 @@ def test_the_panel_shows_itself_in_a_notebook(panel: BacktestPanel) -> None:
     assert "application/vnd.jupyter.widget-view+json" in bundle and "simple-levels" in bundle["text/html"]
     for part in (panel.setup, panel.result, panel.list, panel.result.picture):
         assert type(part).__name__ in repr(part)
+
+
+def faulty(candles: Candles, path: Path, kind: str) -> Path:
+    """Write candles with a fault of a kind to a file."""
+    frame = candles[:50].to_frame().drop(columns="flags").reset_index()
+    if kind == "twice":
+        frame = pd.concat([frame, frame.iloc[-3:]])
+    else:
+        frame.loc[7:9, "close"] = {"nan": np.nan, "infinite": np.inf, "negative": -1.0}[kind]
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["twice", "nan", "infinite", "negative"])
+def test_a_fault_in_a_file_is_a_finding_with_a_remedy(
+    panel: BacktestPanel, candles: Candles, tmp_path: Path, kind: str
+) -> None:
+    panel.setup.path.value = str(faulty(candles, tmp_path / "btc_usdt_1m.csv", kind))
+    run(panel)
+    assert "■ Error" in panel.setup.findings.value and panel.runs == []
+    assert "sn-off" in panel.refusal._dom_classes
+
+
+@pytest.mark.parametrize("path", ["~nouser-here/x.csv", "x" * 5_000, "a\0b.csv", "x/" * 3_000, "", "/proc/self/mem"])
+@pytest.mark.parametrize("source", ["File", "Archive"])
+def test_any_typed_path_ends_in_a_finding(panel: BacktestPanel, source: str, path: str) -> None:
+    panel.setup.data.value, panel.setup.path.value = source, path
+    run(panel)
+    assert "■ Error" in panel.setup.findings.value and panel.runs == []
+    assert "sn-off" in panel.refusal._dom_classes
+
+
+@pytest.mark.parametrize("text", ["1,5", "10,00", "1,00,000", "1_000", "1,000,00"])
+def test_a_comma_that_parts_no_thousands_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a number"):
+        parse_number(text, "Capital", 1.0, 1e12)
+
+
+@pytest.mark.parametrize("value", [1.0, 1_000.0, 1_234_567.5, 12_345.0])
+def test_a_number_with_commas_between_thousands_is_that_number(value: float) -> None:
+    assert parse_number(f"{value:,}", "Capital", 1.0, 1e12) == value
+
+
+def test_strategies_of_one_name_are_told_apart_in_the_list() -> None:
+    board = SampleBoard(2, candles=300)
+    plain = board.view()
+    first, second = plain.strategies
+    twin = replace(second, title=first.title, name=first.name, symbol=first.symbol, label="second")
+    panel = BacktestPanel(board)
+    panel.setup.paint(replace(plain, strategies=(first, twin)))
+    labels = [label for label, _ in panel.setup.strategy.options]
+    assert len(labels) == len(set(labels))
+
+
+def test_money_of_a_coin_has_the_digits_of_a_coin() -> None:
+    row = figure("best_trade", 0.000123, quote="BTC")
+    assert isinstance(row, dict) and row["t"] == "▲ +0.000123"
+    assert figure("final_equity", 9.001234, quote="BTC") == "9.001234"
+    whole = figure("open_quantity", 0.0184)
+    assert isinstance(whole, dict) and whole["t"] == "0.0184"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,25 @@ def test_the_second_process_ends_with_the_work(monkeypatch: pytest.MonkeyPatch) 
     with beside.helped([close_position]):
         assert len(started) == 1
     assert started[0].poll() is not None
+
+
+def test_compiling_is_known_to_who_waits_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(beside, "is_on_disk", lambda _: False)
+    monkeypatch.setitem(beside._work, "told", 0)
+    monkeypatch.delitem(sys.modules, "ipykernel.kernelapp", raising=False)
+    began = time.monotonic()
+    seen: list[bool] = []
+
+    class Slow:
+        is_ready, function = False, close_position.function
+
+        def compiled(self) -> None:
+            seen.append(beside.compiled_since(time.monotonic() + 60.0))
+
+    beside.prepare([Slow()])  # type: ignore[list-item]
+    assert seen == [True], "while it runs, whatever the moment"
+    assert beside.compiled_since(began) and not beside.compiled_since(time.monotonic() + 60.0)
+    beside.prepare([Slow()])  # type: ignore[list-item]
+    assert capsys.readouterr().err.count("\n") == 1

@@ -286,8 +286,8 @@ def test_switching_strategies_leaves_no_widgets_behind(panel: Any) -> None:
     assert sizes[-1] == sizes[-2] == sizes[-3] == sizes[-4]
 
 
-def test_the_last_trade_is_brought_into_view(panel: Any) -> None:
-    panel.show_last_trade()
+def test_a_time_is_brought_into_view(panel: Any) -> None:
+    panel.show_at(panel.board.fills("s0@BTC/USDT")[-1].time_ms, center=True)
     panel.pump.paint_now()
     start, end = panel.screen.messages[-1]["range"]
     panel.show_at(start + 60_000.0)

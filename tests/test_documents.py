@@ -27,7 +27,6 @@ from stratnb.strategy.documents import (
     load_base,
     load_document,
     names,
-    parse_document,
     validate,
 )
 from stratnb.strategy.merge import merge
@@ -348,15 +347,16 @@ def test_numbers_far_out_of_range_are_not_taken_for_percents() -> None:
         ('{"title": "\\ud800"}', "type", "Unicode"),
     ],
 )
-def test_text_that_is_no_document(text: str | bytes, code: str, said: str) -> None:
-    found = parse_document(text)
+def test_text_that_is_no_document(text: str | bytes, code: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    found = load_document(tmp_path / "mine.json")
     assert any(finding.code == code and said in finding.message for finding in found.findings)
     assert code in {finding.code for finding in faults(found)}
 
 
-def test_a_byte_order_mark_is_read_over() -> None:
-    text = b"\xef\xbb\xbf" + json.dumps(document()).encode()
-    assert build_config(parse_document(text)).config.name == "mine"
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(document()).encode())
+    assert build_config(tmp_path / "mine.json").config.name == "mine"
 
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "'; DROP TABLE x;--", "\x00\x1b[31m", "\u202e", "💥" * 30, "a" * 100]
@@ -668,3 +668,31 @@ def test_junk_anywhere_is_a_finding_or_valid_but_never_a_crash(seed: int, junk: 
     else:
         assert isinstance(loaded, LoadedStrategy)
         assert validate(loaded.config.to_document()) == loaded.config
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("exits.stop_los", "stop_loss"),
+        ("exits.stop_loss.multipl", "multiple"),
+        ("sizing.fracton", "fraction"),
+        ("execution.simulation.slipage", "slippage"),
+        ("timeframes.tred", "trend"),
+        ("filters.blind_zon", "blind_zone"),
+        ("captal", "capital"),
+    ],
+)
+def test_a_null_at_a_misspelled_path_is_told(path: str, meant: str) -> None:
+    (found,) = faults("trend-rider", overrides={path: None})
+    assert (found.path, found.code, found.source) == (path, "unknown_key", "override")
+    assert repr(meant) in found.hint
+
+
+@pytest.mark.parametrize("path", ["exits.trailing", "timeframes.trend2", "filters.blind_zone", "x_note", "refine"])
+def test_a_null_where_something_could_stand_removes_nothing_quietly(path: str) -> None:
+    assert build_config("trend-rider", overrides={path: None}).config.name == "trend-rider"
+
+
+def test_broken_json_has_no_other_faults(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"schema": 1, ')
+    assert [finding.code for finding in faults(tmp_path / "mine.json")] == ["json_syntax"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stratnb import engine as engine_module
 from stratnb.engine import Engine, get_engine
-from stratnb.errors import ConfigError, Refused, StratnbError
+from stratnb.errors import ConfigError, Refused, RetryLater, StratnbError
 from stratnb.events import Event
 from stratnb.exchange.base import Instant
 from stratnb.kernels import layout as at
@@ -24,6 +27,7 @@ from stratnb.market_data import synthetic_market
 from stratnb.market_data.candles import Candles
 from stratnb.multi import context as context_module
 from stratnb.multi import desk as desk_module
+from stratnb.multi.jobs import Job
 from trading_cases import (
     BOOM,
     FREE,
@@ -978,3 +982,63 @@ def test_numbers_of_numpy_are_numbers() -> None:
             engine.feed.speed = speed  # type: ignore[assignment]
             assert engine.feed.speed == float(speed)
         assert engine.step(np.int64(7)) == 7  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("markets", ["BTC", 5, [SYMBOL], {SYMBOL: SYMBOL}])
+def test_what_is_no_market_is_told(markets: Any) -> None:
+    with pytest.raises(ConfigError, match="is not a market"):
+        Engine("case", candles=wander(10, 1), markets=markets)
+
+
+@pytest.mark.parametrize("speed", [10**400, math.nan, True, "fast", 0])
+def test_what_is_no_speed_is_told(speed: Any) -> None:
+    with engine_on(wander(10, 1)) as engine, pytest.raises(ConfigError) as caught:
+        engine.feed.speed = speed
+    assert caught.value.code == "speed"
+
+
+@pytest.mark.parametrize("timeout_s", ["5", -1, 0, math.nan, True, None])
+def test_a_switch_takes_a_time_above_zero(timeout_s: Any) -> None:
+    with engine_on(wander(10, 1)) as engine:
+        key = engine.add(document())
+        with pytest.raises(ConfigError) as caught:
+            engine.switch(key, timeout_s=timeout_s)
+        assert caught.value.code == "range" and "timeout_s" in caught.value.message
+
+
+def test_waiting_goes_on_while_blocks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = [True, True, True, False]
+    monkeypatch.setattr(engine_module, "TELL_S", 0.001)
+    monkeypatch.setattr(engine_module, "WAIT_S", 0.002)
+    monkeypatch.setattr(engine_module, "compiled_since", lambda _: busy.pop(0))
+    told: list[bool] = []
+    monkeypatch.setattr(engine_module, "tell", lambda: told.append(True))
+    with pytest.raises(RetryLater, match="longer than"):
+        engine_module._waited(Job("add", Future()))
+    assert busy == [] and len(told) == 3
+    done: Future[int] = Future()
+    done.set_result(7)
+    assert engine_module._waited(Job("add", done)) == 7
+
+
+def test_a_halted_strategy_is_suspended_everywhere_and_says_what_to_do() -> None:
+    candles = series([*flat(5), *flat(1, volume=BOOM), *flat(10)])
+    with engine_on(candles) as engine:
+        key = engine.add(document())
+        engine.activate(key)
+        engine.step(10)
+        (row,) = engine.board.view().strategies
+        assert {engine.list()[0].state, engine.stats(key)["state"], row.state} == {"suspended"} and row.error
+        result = engine.switch(key)
+        assert result.error is not None and "was halted" in result.error[1] and "mend the block" in result.error[1]
+
+
+def test_a_flat_strategy_has_no_unrealized_result() -> None:
+    with engine_on(synthetic_market(candles=3_000, seed=3)[0]) as engine:
+        key = engine.add("simple-levels", engine.feed.symbols[0], overrides={"timeframes.primary": "5m"})
+        engine.activate(key)
+        while not engine.feed.done:
+            engine.step(50)
+            stats = engine.stats(key)
+            assert stats["open_positions"] or stats["unrealized_pnl"] == 0.0
+        assert stats["total_trades"]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from stratnb.model import Trade
 from stratnb.research import figures
-from stratnb.research.figures import CONVENTIONS, daily_equity, drawdown, trade_figures
+from stratnb.research.daily import daily_series
+from stratnb.research.figures import CONVENTIONS, drawdown, trade_figures
 
 DAY = 86_400_000
 HOUR = 3_600_000
@@ -116,9 +117,9 @@ def test_a_lost_account(end: float) -> None:
 def test_days_are_cut_at_midnight() -> None:
     """A close at 00:00 belongs to the day before; days without candles are flat."""
     times = np.array([DAY // 2, DAY, DAY + 1, 4 * DAY, 4 * DAY + HOUR])
-    daily = daily_equity(times, np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 0.5)
+    _, daily = daily_series(times, np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 0.5)
     assert daily.tolist() == [0.5, 2.0, 3.0, 3.0, 4.0, 5.0]
-    assert daily_equity(np.empty(0, np.int64), np.empty(0), 7.0).tolist() == [7.0]
+    assert daily_series(np.empty(0, np.int64), np.empty(0), 7.0)[1].tolist() == [7.0]
 
 
 @given(values=st.lists(st.floats(1.0, 1e6), min_size=1, max_size=50))

@@ -223,3 +223,9 @@ def test_an_undecided_candle_has_a_reason() -> None:
         assert late is not None and dict(late.inputs)["Close"] == late.close
     with Engine("empty", candles=CANDLES, mode="parallel") as engine:
         assert "has arrived yet" in engine.board.undecided(engine.add("simple-levels"))
+
+
+@pytest.mark.parametrize("time_ms", [-62_135_596_800_000, -300_000, 0, 253_402_300_500_000, 10**15])
+def test_a_candle_of_any_time_is_explained(run: Engine, time_ms: int) -> None:
+    words = run.board.undecided(keys(run)["simple-levels"], time_ms)
+    assert words.endswith(".") and len(words) > 20

@@ -11,6 +11,7 @@ import pytest
 
 from stratnb.errors import ConfigError
 from stratnb.market_data import load_candles, synthetic_market
+from stratnb.market_data.naming import symbol_from
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 CLEAN = synthetic_market(["BTC/USDT"], "5m", candles=60)[0]
@@ -46,7 +47,7 @@ def test_csv_parquet_and_frame_give_the_same_bits(tmp_path: Path) -> None:
     )
     for source in sources:
         candles, report = load_candles(source)
-        assert (candles.symbol, candles.timeframe, report.is_clean) == ("BTC/USDT", "5m", True)
+        assert (candles.symbol, candles.timeframe, report.findings) == ("BTC/USDT", "5m", ())
         for name in ("open_time_ms", "open", "high", "low", "close", "volume"):
             assert getattr(candles, name).tobytes() == getattr(CLEAN, name).tobytes()
     again, _ = load_candles(CLEAN.to_frame(), symbol="BTC/USDT")
@@ -268,7 +269,7 @@ def test_gaps_are_the_market_s_own_and_only_reported() -> None:
     candles, report = load_candles(clean().drop(index=[5, 20, 21, 22]), symbol="A/B")
     assert len(candles) == 56
     assert (report.gaps.count, report.gaps.total, report.gaps.longest) == (2, 4, 3)
-    assert report.is_clean
+    assert not report.findings
     assert "2 gaps, 4 candles missing, longest 3" in str(report)
 
 
@@ -396,7 +397,7 @@ def test_recorded_candles_are_clean_and_their_gaps_counted() -> None:
     gaps = {}
     for path in sorted(SHARED.glob("*.parquet")):
         _, report = load_candles(path)
-        assert report.is_clean
+        assert not report.findings
         gaps[path.stem] = (report.symbol, report.timeframe, report.rows_read, report.gaps.count, report.gaps.total)
     assert gaps["unittest_btc_1m_2017"] == ("UNITTEST/BTC", "1m", 13_681, 538, 717)
     assert gaps["goog_1d_2004-2013"] == ("GOOG/USD", "1d", 2148, 463, 969)
@@ -412,7 +413,7 @@ def test_an_explicit_open_time_comes_before_a_timestamp(name: str, tmp_path: Pat
     for source in (frame, saved(tmp_path / "btc_usdt_5m.csv", frame)):
         candles, report = load_candles(source, symbol="BTC/USDT", timeframe="5m")
         assert candles.rows().tobytes() == CLEAN.rows().tobytes()
-        assert report.is_clean
+        assert not report.findings
 
 
 def test_candles_of_another_age_are_noted() -> None:
@@ -429,3 +430,29 @@ def test_candles_of_another_age_are_noted() -> None:
         )
         _, report = load_candles(moved, symbol="A/B", timeframe="5m")
         assert [note for note in report.notes if note.startswith(text)], (text, report.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol", "note"),
+    [
+        ("XBTUSD_5.csv", "XBT/USD", "XB/TUSD"),
+        ("BTCTUSD-5m.csv", "BTC/TUSD", "BTCT/USD"),
+        ("USDTUSD.csv", "USDT/USD", "USD/TUSD"),
+        ("BTCUSDT.csv", "BTC/USDT", ""),
+    ],
+)
+def test_a_name_that_could_be_read_twice_has_a_note(name: str, symbol: str, note: str) -> None:
+    found = symbol_from(name)
+    assert found is not None
+    assert found[0] == symbol and (note in found[1] if note else not found[1])
+
+
+def test_dates_and_times_in_two_columns_are_to_be_joined(tmp_path: Path) -> None:
+    text = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\n2024.01.01\t00:00:00\t1\t1\t1\t1\t1\n"
+    (tmp_path / "EURUSD_5m.csv").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_candles(tmp_path / "EURUSD_5m.csv")
+    assert "join <DATE> and <TIME>" in caught.value.hint
+    frame = clean()
+    frame["timestamp"] = "10:05:00"
+    assert "time of day" in refused(frame).hint

@@ -21,6 +21,7 @@ from stratnb.ui.panels.engine_bar import EngineBar
 from stratnb.ui.panels.event_rows import decided_ms, told
 from stratnb.ui.panels.event_times import bounds
 from stratnb.ui.panels.events import EventLog
+from stratnb.ui.panels.position_rows import trade_rows
 from stratnb.ui.panels.positions import Positions
 from stratnb.ui.panels.strategies import StrategyTable, matching
 from stratnb.ui.pump import pump
@@ -566,3 +567,37 @@ def test_the_bar_says_whose_engine_it_is() -> None:
     bar = EngineBar(changed(1, host="<b>", pid=7))
     assert "pid 7 on &lt;b&gt;" in bar.role.value
     assert {"host", "pid", "version"} <= set(bar.to_frame().columns)
+
+
+@pytest.mark.parametrize("pnl", [0.000123, -0.004567, 0.01])
+def test_small_money_and_prices_of_coins_stay_readable_and_large_quantities_short(pnl: float) -> None:
+    trade = Trade(
+        "s@SHIB/BTC",
+        "SHIB/BTC",
+        1,
+        1,
+        442_002_661.60434997,
+        0,
+        5.158578e-05,
+        60_000,
+        5.2e-05,
+        pnl,
+        abs(pnl) / 10,
+        0.01,
+        "target",
+        2,
+    )
+    row, total = trade_rows([trade], 10, {"SHIB/BTC": 10})
+    assert float(row["pnl"]["t"].split()[-1].replace("−", "-")) == pytest.approx(pnl, abs=5e-7)
+    assert total["pnl"]["t"] == row["pnl"]["t"] and float(row["fees"]["t"]) == pytest.approx(abs(pnl) / 10, abs=5e-7)
+    assert (row["entry"]["t"], row["qty"]["t"]) == ("0.0000515858", "442,002,661.6")
+    assert not any("e-" in str(cell) for cell in (row["entry"]["t"], row["exit"]["t"], row["qty"]["t"]))
+
+
+@pytest.mark.parametrize(("quote", "digits"), [("BTC", 6), ("ETH", 6), ("USDT", 2), ("USD", 2)])
+def test_money_of_an_account_has_the_digits_of_its_currency_everywhere(quote: str, digits: int) -> None:
+    board = changed(2, quote=quote, equity=10.001234, day_pnl=0.001234)
+    equity = next(row["v"] for row in EngineBar(board).figures.rows if row["id"] == "equity")
+    assert equity == f"{10.001234:.{digits}f}"
+    pnl = StrategyTable(board).table.rows[0]["pnl"]["t"]
+    assert len(pnl.partition(".")[2]) == digits

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
@@ -117,8 +120,11 @@ def test_markup_in_any_text_is_shown_literally(kind: type[Panel], words: str) ->
             assert words not in widget.value
             assert "<img" not in widget.value
             assert "<script" not in widget.value
-    cells = json.dumps([widget.rows for widget in walk(panel.frame) if isinstance(widget, Table)], ensure_ascii=False)
-    assert words in cells or kind in (EngineBar, CachePanel, BacktestPanel)
+    widgets = list(walk(panel.frame))
+    cells = json.dumps([widget.rows for widget in widgets if isinstance(widget, Table)], ensure_ascii=False)
+    texts = [html.unescape(widget.value) for widget in widgets if isinstance(widget, w.HTML)]
+    offered = [str(label) for widget in widgets if isinstance(widget, w.Dropdown) for label, *_ in widget.options]
+    assert any(words in text for text in (cells, *texts, *offered))
 
 
 CLICKS: dict[str, tuple[type[Panel], Callable[[Any], None], tuple[str, dict[str, Any]]]] = {
@@ -478,3 +484,104 @@ def test_other_candles_ask_when_strategies_are_loaded() -> None:
     pump().paint_now()
     assert not bar.open_confirm.is_open
     assert "csv_value" in bar._said.value
+
+
+def decision_at(text: str) -> DecisionPanel:
+    """Return an inspector in which a time was typed."""
+    panel = DecisionPanel(SampleBoard(1))
+    panel.when.value = text
+    pump().paint_now()
+    return panel
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9999-12-31 23:59", "0001-01-01", "0001-01-01 00:00+14:00", "9999-12-31T23:59-12:00", "1969-12-31", "soon", ""],
+)
+def test_any_typed_time_leaves_the_inspector_alive(text: str) -> None:
+    panel = decision_at(text)
+    assert "sn-off" in panel.strip._dom_classes, panel._message.value
+
+
+def test_a_typed_time_with_a_zone_is_that_moment() -> None:
+    zoned, plain = decision_at("2026-01-01 05:00+05:00"), decision_at("2026-01-01 00:00")
+    assert zoned.selection.open_time_ms == plain.selection.open_time_ms is not None
+
+
+def test_a_wrong_threshold_says_what_the_results_are_of_and_can_be_reset() -> None:
+    panel = DecisionPanel(SampleBoard(1))
+    panel.ask.value = True
+    pump().paint_now()
+    box = panel.what_if.editors["entry"].fields["min_score"].box  # type: ignore[attr-defined]
+    box.value = "60"
+    panel.repaint()
+    pump().paint_now()
+    assert "60 % is 0.6" in panel.what_if.fault.value and "last valid values" in panel.what_if.fault.value
+    assert panel.what_if.reset.disabled is False and panel.what_if.changes() == {}
+    panel.what_if.reset.click()
+    pump().paint_now()
+    assert "sn-off" in panel.what_if.fault._dom_classes and panel.what_if.reset.disabled
+
+
+class ReadingBoard(SampleBoard):
+    """A board that keeps what was submitted."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def submit(self, op: str, /, **arguments: Any) -> Any:
+        """Keep the operation."""
+        self.asked.append((op, arguments))
+        return super().submit(op, **arguments)
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    """Let the pump go on until something has happened."""
+    for _ in range(400):
+        pump().paint_now()
+        if done():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_the_drawer_of_candles_has_what_its_hints_ask_for(tmp_path: Path) -> None:
+    lines = [f"2024-01-01 00:{i:02d},1,2,0.5,{'' if i == 3 else 1.5},10" for i in range(60)]
+    path = tmp_path / "btc_usdt.csv"
+    path.write_text("\n".join(["time,open,high,low,close,volume", *lines]))
+    board = ReadingBoard()
+    bar = EngineBar(board)
+    bar.path.value, bar.timeframe.value = str(path), "1m"
+    bar.open.click()
+    wait_for(lambda: "Repair rows" in bar._said.value)
+    assert board.asked == [] and "repair=" not in bar._said.value
+    bar.repair.value = True
+    bar.open.click()
+    wait_for(lambda: bool(board.asked))
+    op, arguments = board.asked[0]
+    assert op == "open_feed" and [len(each) for each in arguments["candles"]] == [59]
+
+
+@pytest.mark.parametrize("paths", ["a.csv b.csv", "/data/btc.parquet  /data/eth.parquet"])
+def test_paths_apart_by_spaces_are_told_how_to_be_written(paths: str) -> None:
+    bar = EngineBar(SampleBoard(1))
+    bar.path.value = paths
+    bar.refuse(ConfigError("file_missing", f"{paths} does not exist", hint="check the path"))
+    assert "separate the paths with ;" in bar._said.value
+    bar.path.value = "~nobody-here/a.csv"
+    bar.open.click()
+    assert "is no path" in bar._said.value
+
+
+def test_panels_of_one_rate_are_painted_from_the_same_pictures() -> None:
+    table, positions = StrategyTable(SampleBoard(2)), Positions(SampleBoard(2))
+    seen: dict[str, list[int]] = {"table": [], "positions": []}
+    table.paint = seen["table"].append  # type: ignore[method-assign,assignment]
+    positions.paint = seen["positions"].append  # type: ignore[method-assign,assignment]
+    for k in range(1, 200):
+        for panel, odd in ((table, 0), (positions, 3)):
+            if k % 7 != odd or k > 100:
+                panel.tick(k / 10, lambda _, k=k: k, force=k == odd + 1)  # type: ignore[misc]
+    assert [k for k in seen["table"] if k > 110] == [k for k in seen["positions"] if k > 110]
+    assert len([k for k in seen["table"] if k > 110]) == pytest.approx(18, abs=1)

@@ -242,7 +242,7 @@ def test_trades_and_excursions_are_worked_out_once() -> None:
     scope = Scope((board.strategy_id(0),), frozenset({board.strategy_id(0)}))
     first = sampler.sample(board.view(), scope)
     again = sampler.sample(board.view(), scope)
-    assert len(asked) == 1
+    assert len(asked) == 2, "the candles of the trades, and once a moment the closing times of each market"
     assert first is not None
     assert again is not None
     line, fresh = first.trading()[0], Sampler(board).sample(board.view(), scope).trading()[0]  # type: ignore[union-attr]
@@ -308,3 +308,29 @@ def test_fills_are_read_only_after_a_trade() -> None:
     for _ in range(3):
         sampler.sample(board.view(), Scope())
     assert len(asked) == 2
+
+
+class DormantBoard(SampleBoard):
+    """The sample whose last strategy has no curve."""
+
+    def equity(self, strategy_id: str | None = None) -> Any:
+        """Return no points of the last strategy."""
+        points = super().equity(strategy_id)
+        return points[:0] if strategy_id == self.strategy_id(1) else points
+
+
+def test_a_chosen_strategy_without_a_curve_is_explained() -> None:
+    panel = EquityPanel(DormantBoard(2))
+    pump().paint_now()
+    name = panel.scope.chips.children[1].description
+    assert name in panel.scope.none.value and "no curve" in panel.scope.none.value
+    panel.scope.chips.children[1].value = False
+    pump().paint_now()
+    assert panel.scope.none.value == "" and "sn-off" in panel.scope.none._dom_classes
+
+
+def test_the_number_of_days_says_over_what_time() -> None:
+    panel = EquityPanel(SampleBoard(1))
+    days = cell(panel, "days")
+    elapsed = panel._sampler.sample(panel.board.view(), panel.scope.scope)
+    assert elapsed is not None and days["sub"].startswith(f"over {elapsed.lines[0].elapsed_days:.1f} days")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -299,3 +300,12 @@ def test_steps_scan_and_run_are_the_same_bits(seed: int, cut: int) -> None:
         scanned(result.plan, candles, blocks), result.decision_rows[:, width : width + len(blocks)], equal_nan=True
     )
     assert len(result.fill_rows) > 0
+
+
+def test_the_overrides_of_the_hint_make_a_plan() -> None:
+    frames = {"primary": "5m", "trend": "15m", "context": "1h"}
+    with pytest.raises(ConfigError) as caught:
+        plan_of(base="15m", timeframes=frames)
+    changes = dict(re.findall(r"timeframes\.(\w+) with '(\w+)'", caught.value.hint))
+    assert changes == {"primary": "15m", "trend": "30m"}
+    assert plan_of(base="15m", timeframes=frames | changes).base_ms == 900_000

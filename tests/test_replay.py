@@ -76,6 +76,8 @@ def test_the_active_one_rotates_through_all(files: Files) -> None:
     assert cache["misses"] == 4
     assert cache["hits"] > 1_200
     assert found["parity"] == {"checked": 0, "identical": 0, "verdict": None}
+    assert "not checked" in table(found) and "0 of 0" not in table(found)
+    assert found["events"]["by_type"]["STRATEGY_SWITCHED"] == switches["succeeded"]
 
 
 def test_a_small_cache_evicts_and_a_refusing_policy_refuses(files: Files) -> None:

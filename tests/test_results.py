@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stratnb.model import Fill, Trade
-from stratnb.research.results import activity_figures, excursions, hour_weekday, result_figures, round_trips
+from stratnb.research.results import activity_figures, excursions, exposure, hour_weekday, result_figures, round_trips
 
 HOUR_MS = 3_600_000
 MONDAY_MS = 4 * 24 * HOUR_MS  # 1970-01-05
@@ -85,15 +85,23 @@ def test_excursions_end_with_the_fill_of_the_exit() -> None:
     assert np.isnan(excursions([long], np.empty(0), high, low)).all()
 
 
-def test_exposure_is_the_time_with_any_position() -> None:
+def test_exposure_is_the_share_of_candles_with_any_position() -> None:
     year = 365 * 24 * HOUR_MS
+    closes = np.linspace(year / 12, year, 12)
     one = [fill("buy", 1.0, 100.0, 0, after=1.0), fill("sell", 1.0, 100.0, year // 2, after=0.0)]
     two = [fill("buy", 1.0, 100.0, year // 4, after=1.0)]
-    found = activity_figures([one, two], start_ms=0, end_ms=year, mean_equity=150.0)
+    found = activity_figures([one, two], start_ms=0, close_ms=closes, mean_equity=150.0)
     assert found == {"exposure_time": 1.0, "turnover": 2.0}
-    late = activity_figures([one], start_ms=year / 4, end_ms=year, mean_equity=100.0)
+    late = activity_figures([one], start_ms=year / 4, close_ms=closes[3:], mean_equity=100.0)
     assert late["exposure_time"] == pytest.approx(1 / 3)
     assert late["turnover"] == pytest.approx(1 / 0.75)
     nothing = {"exposure_time": None, "turnover": None}
-    assert activity_figures([], start_ms=0, end_ms=year, mean_equity=1.0) == nothing
-    assert activity_figures([one], start_ms=0, end_ms=0, mean_equity=1.0) == nothing
+    assert activity_figures([], start_ms=0, close_ms=closes, mean_equity=1.0) == nothing
+    assert activity_figures([one], start_ms=0, close_ms=closes[:0], mean_equity=1.0) == nothing
+
+
+def test_candles_that_are_missing_are_not_held() -> None:
+    own = [fill("buy", 1.0, 100.0, 60, after=1.0), fill("sell", 1.0, 100.0, 600, after=0.0)]
+    assert exposure([own], np.array([60.0, 120.0, 600.0, 660.0])) == 0.5
+    assert exposure([], np.array([60.0])) == 0.0
+    assert exposure([own], np.empty(0)) is None

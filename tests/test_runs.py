@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +127,62 @@ def test_a_fingerprint_changes_with_any_value(candles: Candles) -> None:
     other = Candles(candles.symbol, candles.timeframe, *columns)
     assert fingerprint(candles) != fingerprint(other)
     assert fingerprint(candles) == fingerprint(candles[:])
+
+
+def sealed(whole: dict[str, Any]) -> str:
+    """Return a changed run with the hash of what it says now."""
+    text = json.dumps({name: value for name, value in whole.items() if name != "sha256"})
+    return f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
+WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "an equity point less": lambda whole: whole["equity"]["equity"].pop(),
+    "a document that is none": lambda whole: whole.update(document=5),
+    "text in trades": lambda whole: whole["trades"]["rows"][0].__setitem__(-3, "much"),
+    "a planned stop less": lambda whole: whole["planned_stops"].pop(),
+    "a text as capital": lambda whole: whole.update(capital="1000"),
+    "times back": lambda whole: whole["equity"]["close_ms"].reverse(),
+    "a huge number": lambda whole: whole["equity"]["close_ms"].__setitem__(0, 10**400),
+    "an unknown timeframe": lambda whole: whole.update(timeframe="7m"),
+    "a gap less": lambda whole: whole["gaps"]["missing"].append(1),
+    "a list as limits": lambda whole: whole.update(limits=[]),
+    "complete as a number": lambda whole: whole.update(complete=1),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=list(WRONG))
+def test_a_run_whose_parts_do_not_fit_is_refused_even_with_its_hash(
+    run: Backtest, tmp_path: Path, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    whole = json.loads(run.saved().to_json())
+    path = tmp_path / "run.json"
+    path.write_text(sealed(whole))
+    assert load_run(path).name == run.name
+    change(whole)
+    path.write_text(sealed(whole))
+    with pytest.raises(ConfigError) as caught:
+        load_run(path)
+    assert caught.value.code == "run_file"
+
+
+def test_any_changed_value_is_noticed(run: Backtest, tmp_path: Path) -> None:
+    whole = json.loads(run.saved().to_json())
+    path = tmp_path / "run.json"
+    for name in sorted(set(whole) - {"sha256"}):
+        path.write_text(json.dumps(whole | {name: [whole[name]]}))
+        with pytest.raises(ConfigError) as caught:
+            load_run(path)
+        assert caught.value.code == "run_file"
+
+
+def test_a_damaged_file_is_refused_wherever_it_is_damaged(run: Backtest, tmp_path: Path) -> None:
+    good = gzip.compress(run.saved().to_json().encode(), mtime=0)
+    path = tmp_path / "run.json.gz"
+    for at_byte in np.linspace(12, len(good) - 1, 40).astype(int):
+        path.write_bytes(good[:at_byte] + bytes([good[at_byte] ^ 0x55]) + good[at_byte + 1 :])
+        with pytest.raises(ConfigError):
+            load_run(path)
+    for text in ("[" * 100_000, '{"a":' * 100_000, "9" * 10_000):
+        path.write_text(text)
+        with pytest.raises(ConfigError):
+            load_run(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -523,8 +524,12 @@ def test_removing_and_activating_at_once_leaves_nothing_half_done(ops: tuple[str
         other = engine.add(document("other"))
         engine.activate(other)
         engine.step(100)
+        assert engine._loop is not None
         options = {"remove": {"policy": "close"}, "activate": {}}
+        held = threading.Event()
+        engine._loop.call_soon_threadsafe(held.wait, 5.0)  # both are queued before one of them begins
         jobs = {op: engine.submit(op, key, **options[op]) for op in ops}
+        held.set()
         for job in jobs.values():
             with contextlib.suppress(StratnbError):
                 job.result(10.0)

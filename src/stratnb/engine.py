@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 import weakref
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from stratnb.blocks.base import ROLES, kinds
-from stratnb.errors import ConfigError, Refused, nearest
+from stratnb.errors import ConfigError, Refused, RetryLater, nearest
 from stratnb.events import Event, EventBus
 from stratnb.kernels import loop
-from stratnb.kernels.beside import prepare
+from stratnb.kernels.beside import compiled_since, prepare, tell
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.multi.controls import AsyncOperations, CacheControl, FeedControl
@@ -39,6 +40,7 @@ __all__ = ["Engine", "EngineBoard", "get_engine", "paper_board"]
 
 VIEW_S = 0.1
 WAIT_S = 30.0
+TELL_S = 1.0
 HISTORY = 1_500
 
 _ENGINES: dict[str, Engine] = {}
@@ -174,7 +176,7 @@ class Engine:
     def _call(self, op: str, *args: Any, **kwargs: Any) -> Any:
         if threading.current_thread() is self._thread:
             raise Refused("engine_thread", f"{op} was called on the engine's own thread", hint="use submit() there")
-        return self.submit(op, *args, **kwargs).result(WAIT_S)
+        return _waited(self.submit(op, *args, **kwargs))
 
     def add(
         self,
@@ -337,7 +339,7 @@ class Engine:
                 self._loop = loop
                 weakref.finalize(self, _end, loop)
                 weakref.finalize(self, _end, self._delivery)
-                start_job("open", self._open(), loop).result(WAIT_S)
+                _waited(start_job("open", self._open(), loop))
             return self._loop
 
     async def _open(self) -> None:
@@ -396,6 +398,22 @@ def paper_board(*, paths: Sequence[str] = (), speed: float = 60.0, name: str = "
     engine = get_engine(name, candles=candles, speed=speed, mode="parallel", synthetic_history=HISTORY)
     engine.start()
     return engine.board
+
+
+def _waited(job: Job) -> Any:
+    """Return the result of a job; the limit of its time does not count while kernels are compiled for the first run."""
+    limit_s = TELL_S
+    while True:
+        began = time.monotonic()
+        try:
+            return job.result(limit_s)
+        except RetryLater as error:
+            compiling = compiled_since(began)
+            if error.code != "engine_busy" or (limit_s == WAIT_S and not compiling):
+                raise
+            if compiling:
+                tell()
+            limit_s = WAIT_S
 
 
 def _started(name: str) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:

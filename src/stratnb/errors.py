@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Literal, TypeGuard
 
-__all__ = ["ConfigError", "Finding", "Halt", "Refused", "RetryLater", "StratnbError", "nearest"]
+__all__ = ["ConfigError", "Finding", "Halt", "Refused", "RetryLater", "StratnbError", "nearest", "positive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,18 @@ def nearest(word: str, known: Iterable[str], *, limit: int = 3) -> tuple[str, ..
     reach = max(2, len(word) // 3)
     scored = sorted((_distance(word.lower(), name.lower()), name) for name in known)
     return tuple(name for distance, name in scored if distance <= reach)[:limit]
+
+
+def positive(value: object, *, infinite: bool = False) -> TypeGuard[float]:
+    """Tell whether a value is a number above 0 that a float can hold; truth values and texts are none.
+
+    >>> positive(2), positive(True), positive(float("nan")), positive(10**400)
+    (True, False, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:
+        return False
+    return number > 0 and (infinite or number != float("inf"))

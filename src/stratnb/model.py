@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from stratnb.errors import ConfigError, nearest
 
-__all__ = ["TIMEFRAMES", "Fill", "Market", "MarketKind", "Order", "Position", "Side", "Trade", "timeframe_ms"]
+__all__ = [
+    "TIMEFRAMES",
+    "Fill",
+    "Market",
+    "MarketKind",
+    "Order",
+    "Position",
+    "Side",
+    "Trade",
+    "installed_version",
+    "timeframe_ms",
+]
 
 Side = Literal["buy", "sell"]
 MarketKind = Literal["spot", "linear"]
@@ -26,6 +39,15 @@ TIMEFRAMES: dict[str, int] = {
     "12h": 43_200_000,
     "1d": 86_400_000,
 }
+
+
+@cache
+def installed_version() -> str:
+    """Return the installed version of stratnb, "" in a source tree that is not installed."""
+    try:
+        return version("stratnb")
+    except PackageNotFoundError:
+        return ""
 
 
 def timeframe_ms(timeframe: str) -> int:

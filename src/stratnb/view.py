@@ -6,7 +6,7 @@ The engine thread makes an `EngineView`; panels read it and never touch the engi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -173,7 +173,10 @@ class CacheView:
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """Everything that changes on screen, at one moment. Times are of the feed's clock."""
+    """Everything that changes on screen, at one moment. Times are of the feed's clock.
+
+    `fees` are what a taker pays of the notional, by market: as its first strategy simulates them, else the market's.
+    """
 
     seq: int
     name: str
@@ -209,6 +212,7 @@ class EngineView:
     orders: tuple[OrderView, ...] = ()
     trades_today: tuple[Trade, ...] = ()
     events_by_type: tuple[tuple[str, int], ...] = ()
+    fees: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args, get_origin
@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stratnb.errors import ConfigError, nearest
-from stratnb.kernels.jit import Kernel
+from stratnb.kernels.jit import STEP, Kernel
 
 __all__ = [
     "CANDLE_COLUMNS",
@@ -256,16 +256,18 @@ def _register(cls: type[Block]) -> None:
 
 def _try_out(cls: type[Block]) -> None:
     """Run a user's step on a few candles in plain Python, where a wrong index raises."""
+    plain = _step_of(cls)
     try:
         block = cls()
     except ValueError:
         return  # it has parameters without defaults; the plan tries it
-    step = inspect.getattr_static(cls, "step").__func__.function
     state, p = np.zeros(block.state_size()), np.array(block.p())
     for i in range(3):
         x, out = np.full(len(block.inputs()), 100.0 + i), np.full(len(cls.outputs), np.nan)
         try:
-            step(i, state, x, out, p)
+            plain(i, state, x, out, p)
+        except ZeroDivisionError:
+            return  # compiled code gives an infinite number there
         except IndexError as error:
             raise ConfigError(
                 "block_index",
@@ -273,3 +275,25 @@ def _try_out(cls: type[Block]) -> None:
                 value=cls.kind,
                 hint=f"state has {state.size} cells, x {x.size}, out {out.size}, p {p.size}",
             ) from error
+        except Exception as error:
+            text = f"step of {cls.role} kind {cls.kind!r} raises {type(error).__name__}: {error}"
+            hint = f"it was tried on candle {i} with inputs of {100.0 + i:g}"
+            raise ConfigError("block_step", text, value=cls.kind, hint=hint) from error
+
+
+def _step_of(cls: type[Block]) -> Callable[..., Any]:
+    """Return a user's step as plain Python, or raise `ConfigError("block_step")` when it is none that can be run."""
+    found = inspect.getattr_static(cls, "step", None)
+    step = found.__func__ if isinstance(found, staticmethod) else found
+    text = ""
+    if step is None:
+        text = "has no step"
+    elif not isinstance(step, Kernel):
+        text = "has a step that is not a kernel"
+    elif len(inspect.signature(step.function).parameters) != len(STEP.args):
+        text = f"has a step of {len(inspect.signature(step.function).parameters)} arguments"
+    if isinstance(step, Kernel) and not text:
+        plain: Callable[..., Any] = step.function
+        return plain
+    hint = "write step(i, state, x, out, p) under @staticmethod and @kernel (stratnb.kernels.jit)"
+    raise ConfigError("block_step", f"{cls.role} kind {cls.kind!r} {text}", value=cls.kind, hint=hint)

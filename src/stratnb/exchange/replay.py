@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, positive
 from stratnb.exchange.base import Instant
 from stratnb.model import timeframe_ms
 
@@ -64,16 +63,10 @@ class ReplayFeed:
     @speed.setter
     def speed(self, value: float) -> None:
         """Set the speed; only numbers above 0 are speeds."""
-        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
-            raise ConfigError(
-                "speed", f"speed {value!r} is not above 0", value=value, hint="1 is real time, inf is max"
-            )
+        if not positive(value, infinite=True):
+            text = f"speed {repr(value)[:40]} is not a number above 0"
+            raise ConfigError("speed", text, value=value, hint="1 is real time, inf is max")
         self._speed: float = float(value)
-
-    @property
-    def candles_total(self) -> int:
-        """Return the number of candles of all markets."""
-        return int(self._market.size)
 
     @property
     def done(self) -> bool:

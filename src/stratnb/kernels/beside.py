@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -20,19 +21,59 @@ from tqdm import tqdm
 
 from stratnb.kernels.jit import PACKAGE, Kernel, cache_folder
 
-__all__ = ["prepare"]
+__all__ = ["compiled_since", "prepare", "tell"]
 
 WORTH_IT = 8
+FIRST_RUN = "Compiling blocks (first run only)"
+
+_lock = threading.Lock()
+_work = {"running": 0, "ended_s": 0.0, "told": 0}
 
 
 def prepare(kernels: Iterable[Kernel[..., Any]]) -> None:
-    """Compile what is not compiled yet, or load it from disk; a progress line shows when that takes a while."""
+    """Compile what is not compiled yet, or load it from disk.
+
+    In the main thread a progress line shows when that takes a while; off a terminal it is one line of text.
+    """
     waiting = list(dict.fromkeys(item for item in kernels if not item.is_ready))
+    if not waiting:
+        return
     quiet = threading.current_thread() is not threading.main_thread()
-    shown: dict[str, Any] = {"desc": "Compiling blocks (first run only)", "unit": "block", "delay": 0.7, "leave": False}
-    with helped(waiting):
-        for item in tqdm(waiting[::-1], disable=quiet, **shown):
+    drawn = not quiet and (sys.stderr.isatty() or "ipykernel.kernelapp" in sys.modules)
+    shown: dict[str, Any] = {"desc": FIRST_RUN, "unit": "block", "delay": 0.7, "leave": False}
+    if not quiet and not drawn and not all(map(is_on_disk, waiting)):
+        tell()
+    with _at_work(), helped(waiting):
+        for item in tqdm(waiting[::-1], disable=not drawn, **shown):
             item.compiled()
+
+
+def tell() -> None:
+    """Say on the error stream, once a process, that blocks are being compiled."""
+    with _lock:
+        first, _work["told"] = not _work["told"], 1
+    if first:
+        sys.stderr.write(f"{FIRST_RUN} ...\n")
+        sys.stderr.flush()
+
+
+def compiled_since(moment_s: float) -> bool:
+    """Tell whether `prepare` runs in any thread, or ran after a moment of `time.monotonic()`."""
+    with _lock:
+        return bool(_work["running"]) or _work["ended_s"] >= moment_s
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """Count a call of `prepare` while it lasts."""
+    with _lock:
+        _work["running"] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _work["running"] -= 1
+            _work["ended_s"] = time.monotonic()
 
 
 @contextmanager

@@ -44,11 +44,6 @@ class QualityReport:
     repairs: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    @property
-    def is_clean(self) -> bool:
-        """Tell whether nothing had to be repaired."""
-        return not self.findings
-
     def __repr__(self) -> str:
         """Return the headline."""
         return f"QualityReport({str(self).splitlines()[0]!r})"

@@ -15,6 +15,7 @@ QUOTES = (
     *("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "DAI", "EUR", "GBP", "JPY", "CHF", "AUD", "CAD", "NZD"),
     *("TRY", "BRL", "KRW", "BTC", "XBT", "ETH", "BNB"),
 )
+UNSURE = ("TUSD", "USD")
 VENUES = frozenset(
     (
         *("binance", "binanceus", "bitfinex", "bitget", "bitmex", "bitstamp", "bybit", "coinbase", "deribit", "ftx"),
@@ -65,17 +66,26 @@ def symbol_from(name: str) -> tuple[str, str] | None:
     for base, quote in pairwise(words):
         if quote in QUOTES:
             return f"{base}/{quote}", ""
-    pairs = [pair for pair in map(split_pair, words) if pair]
-    if pairs:
-        return pairs[0], ""
+    found = [(word, pair) for word in words if (pair := split_pair(word))]
+    if found:
+        word, pair = found[0]
+        others = (f"{word[: -len(quote)]}/{quote}" for quote in UNSURE if word.endswith(UNSURE[0]))
+        other = next((text for text in others if text != pair), "")
+        return pair, f"the name {name!r} may also mean {other}: {pair} is assumed" if other else ""
     if words and re.search("[A-Z]", words[0]):
         return f"{words[0]}/USD", f"the name {name!r} has no quote currency: {words[0]}/USD is assumed"
     return None
 
 
 def split_pair(word: str) -> str | None:
-    """Return "BTC/USDT" for "BTCUSDT", or None when no known quote currency ends the word."""
+    """Return "BTC/USDT" for "BTCUSDT", or None when no known quote currency ends the word.
+
+    >>> split_pair("XBTUSD"), split_pair("BTCTUSD")
+    ('XBT/USD', 'BTC/TUSD')
+    """
     for quote in QUOTES:
+        if quote == UNSURE[0] and (len(word) <= len("XBTUSD") or word.upper().endswith("USDTUSD")):
+            continue  # the T ends the base: XBT, DOT, USDT
         if word.upper().endswith(quote) and len(word) > len(quote) + 1:
             return f"{word[: -len(quote)].upper()}/{quote}"
     return None

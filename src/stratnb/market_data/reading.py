@@ -71,7 +71,9 @@ def find_columns(frame: pd.DataFrame, source: str) -> tuple[dict[str, object], t
 def _missing(source: str, missing: list[str], names: list[str]) -> ConfigError:
     close = [f"{role}: {near[0]!r}?" for role in missing if (near := nearest(role, names, limit=1))]
     hint = f"did you mean {', '.join(close)} Rename them" if close else "needed: " + ", ".join(ROLES)
-    if "time" in missing:
+    if "time" in missing and {"<date>", "<time>"} <= set(map(_plain, names)):
+        hint = "join <DATE> and <TIME> into one column open_time, and write the other names without brackets"
+    elif "time" in missing:
         hint += f"; the time column is called one of {', '.join(TIME_NAMES)}"
     text = (
         f"{source} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has {', '.join(names) or 'none'}"

@@ -164,4 +164,6 @@ def _zones(text: pd.Series, missing: Bools) -> npt.NDArray[Any]:
 
 def _unreadable(name: str, value: object) -> ConfigError:
     hint = "write times such as 2018-01-10T04:55:00Z or milliseconds since 1970"
+    if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", str(value)):
+        hint = "a time of day needs its date: join both into one column open_time, such as 2018-01-10T04:55:00Z"
     return ConfigError("time_format", f"column {name}: {value!r} is not a time", value=value, hint=hint)

@@ -55,7 +55,7 @@ class Operations:
     ) -> None:
         self.settings = settings
         self._notifier = notifier
-        self._markets = {m.symbol: m for m in (markets.values() if isinstance(markets, Mapping) else markets)}
+        self._markets = {m.symbol: m for m in _listed(markets)}
         self._seq = 0
         self._loading = asyncio.Lock()
         self.bus = EventBus(lambda: self.desk.now_ms() * 1_000_000, capacity=settings.event_buffer)
@@ -385,3 +385,14 @@ class Operations:
 
     def _tell(self) -> None:
         self.desk.bus.publish("ENGINE_STATE", source="engine", payload={"state": self.state})
+
+
+def _listed(markets: object) -> list[Market]:
+    """Return the markets of a mapping or a list, or raise `ConfigError("type")`."""
+    given = markets.values() if isinstance(markets, Mapping) else markets
+    found: list[Any] = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    for item in found:
+        if not isinstance(item, Market):
+            hint = "give a list such as [Market('BTC/USDT', tick=0.01)]"
+            raise ConfigError("type", f"{repr(item)[:80]} is not a market", value=item, hint=hint)
+    return found

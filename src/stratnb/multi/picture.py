@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
 
 from stratnb.kernels import layout as at
-from stratnb.model import Market, Order, Trade
+from stratnb.model import Market, Order, Trade, installed_version
 from stratnb.multi.desk import Desk
 from stratnb.multi.router import Lane
 from stratnb.services.risk import STATES
@@ -61,15 +59,22 @@ def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: floa
         trades_today=tuple(trade for lane in lanes for trade in _trades_of_day(desk, lane)),
         events_by_type=tuple(stats["by_type"].items()),
         markets={symbol: price_decimals(desk.exchange.market(symbol)) for symbol in feed.symbols},
+        fees=_fees(desk),
         events_seq=desk.bus.seq,
         events_dropped=int(stats["dropped"]),
-        version=_version(),
+        version=installed_version(),
         host=socket.gethostname(),
         pid=os.getpid(),
         notes=()
         if desk.store.persistent
         else ("State is kept in memory: it survives eviction, not the end of the kernel.",),
     )
+
+
+def _fees(desk: Desk) -> dict[str, float]:
+    """Return the taker's fee of each market: of its first strategy, else the market's own."""
+    fees = {symbol: desk.exchange.market(symbol).taker_fee for symbol in desk.feed.symbols}
+    return fees | {lane.context.symbol: lane.context.book.settings[at.S_TAKER] for lane in reversed(desk.lanes())}
 
 
 def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
@@ -91,7 +96,7 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         symbol=record.symbol,
         label=record.label,
         timeframe=context.config.timeframes.primary,
-        state="failed" if lane.error else record.state,
+        state=record.state,
         paused=lane.paused,
         cached=desk.cache.contains(key),
         pinned=bool(desk.pins(key)),
@@ -199,11 +204,3 @@ def _cache(desk: Desk) -> CacheView:
 def price_decimals(market: Market) -> int:
     """Return the decimals that prices of a market are shown with."""
     return max(0, min(12, round(-np.log10(market.tick)))) if market.tick < 1 else 0
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("stratnb")
-    except PackageNotFoundError:
-        return ""

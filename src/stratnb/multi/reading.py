@@ -152,10 +152,16 @@ class Reader:
         return sorted(every, key=lambda fill: fill.time_ms)
 
     def equity(self, strategy_id: str | None = None) -> Floats:
-        """Return rows (time_ms, equity) of a strategy or of the account, thinned to at most 5,000."""
+        """Return rows (time_ms, equity) of a strategy or of the account, thinned to about 5,000.
+
+        The first row is what there was at the open of the first candle, the others are at closes.
+        """
         positions = self._desk.services.positions
-        curve = positions.curve if strategy_id is None else self._desk.lane(strategy_id).context.book.curve
-        return curve.rows(5_000)
+        book = None if strategy_id is None else self._desk.lane(strategy_id).context.book
+        rows = (positions.curve if book is None else book.curve).rows(5_000)
+        start = positions.cash if book is None else float(book.row[at.B_CAPITAL])
+        first = [(rows[0, 0] - self._desk.feed.step_ms, start)] if len(rows) else []
+        return np.vstack([np.reshape(first, (-1, 2)), rows])
 
 
 class Reading:

@@ -246,9 +246,7 @@ class Registry:
 
     def _illegal(self, key: str, message: str, hint: str) -> Refused:
         """Return the error of a transition with the record's last history rows as value."""
-        rows = self.history(key)[-_SHOWN:]
-        past = "; ".join(f"{row.action} {row.detail}".strip() for row in rows)
-        return Refused("illegal_transition", f"{message} (history: {past or 'none'})", value=rows, hint=hint)
+        return Refused("illegal_transition", message, value=self.history(key)[-_SHOWN:], hint=hint)
 
     def _take_over(self, changed: tuple[StrategyRecord, ...], detail: str) -> None:
         """Make checked and saved changes the current ones."""

@@ -37,7 +37,7 @@ def strategy_stats(desk: Desk, lane: Lane) -> dict[str, Any]:
         "wins": wins,
         "losses": sum(pnl < 0 for pnl in pnls),
         "realized_pnl": realized,
-        "unrealized_pnl": total - realized,
+        "unrealized_pnl": total - realized if row[at.B_QUANTITY] else 0.0,
         "total_pnl": total,
         "fees": float(row[at.B_COSTS]),
         "win_rate": wins / trades if trades else None,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from stratnb.errors import ConfigError, Refused, StratnbError
+from stratnb.errors import ConfigError, Refused, StratnbError, positive
 from stratnb.kernels import layout as at
 from stratnb.multi.desk import Desk
 from stratnb.multi.records import POLICIES, Policy, State, SwitchRow
@@ -90,6 +90,9 @@ class Switcher:
             raise ConfigError(
                 "enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}"
             )
+        if not positive(timeout_s):
+            hint = "give a number such as 5.0"
+            raise ConfigError("range", f"timeout_s {timeout_s!r} is not above 0 seconds", value=timeout_s, hint=hint)
         record = desk.registry.get(to_id)
         old = self._leaving(to_id, from_id)
         attempt = _Attempt(old, to_id, policy, desk.now_ms(), time.perf_counter())
@@ -116,7 +119,8 @@ class Switcher:
             self._busy = False
         await self._retire(attempt)
         result = self._result(attempt, success=True)
-        desk.bus.publish("STRATEGY_SWITCHED", strategy_id=to_id, source="switch", payload=_payload(result))
+        if old is not None:
+            desk.bus.publish("STRATEGY_SWITCHED", strategy_id=to_id, source="switch", payload=_payload(result))
         desk.switch_ms.append(result.duration_ms)
         return result
 
@@ -190,7 +194,10 @@ class Switcher:
                 hint="remove it, or mend it and add it again",
             )
         if record.state == "suspended":
-            raise Refused("strategy_suspended", f"{attempt.to_id} is paused or halted", hint="resume it first")
+            error = desk.lane(attempt.to_id).error
+            text = f"{attempt.to_id} was halted: {error}" if error else f"{attempt.to_id} is paused"
+            hint = "mend the block and define it again, then resume the strategy" if error else "resume it first"
+            raise Refused("strategy_suspended", text, hint=hint)
         if attempt.from_id is not None:
             self._check_policy(desk.lane(attempt.from_id), attempt.policy)
         desk.cache.check_room(attempt.to_id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +11,7 @@ from stratnb.multi.router import Lane
 
 __all__ = ["why_undecided"]
 
+MINUTE_MS = 60_000
 Floats = npt.NDArray[np.float64]
 
 
@@ -75,4 +74,4 @@ def _resting(desk: Desk, lane: Lane) -> str:
 
 
 def _clock(time_ms: float) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return str(np.datetime64(int(time_ms) // MINUTE_MS, "m")).replace("T", " ")

@@ -207,7 +207,8 @@ def table(result: Object) -> str:
         f"{'':<46}{'decisions':>10}{'trades':>8}{'pnl ' + result['quote']:>16}  parity",
     ]
     lines += [_line(row["id"], row, _verdict(row)) for row in result["instances"]]
-    lines.append(_line("all", result, f"{told['identical']} of {told['checked']} identical"))
+    checked = f"{told['identical']} of {told['checked']} identical" if told["checked"] else "not checked"
+    lines.append(_line("all", result, checked))
     lines += [
         f"switches: {switches['succeeded']} of {switches['count']} succeeded {switches['failures'] or ''}".rstrip(),
         f"cache: {cache['hits']:,} hits, {cache['misses']:,} misses, {cache['evictions']:,} evictions",

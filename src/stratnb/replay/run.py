@@ -16,6 +16,7 @@ from stratnb.multi.settings import EngineSettings
 from stratnb.parity import Parity, parity
 from stratnb.replay.report import Object, Run, parity_report, report, timing
 from stratnb.replay.settings import ReplaySettings, load_series, markets_of
+from stratnb.research.backtest import configure
 
 __all__ = ["replay"]
 
@@ -30,6 +31,8 @@ def replay(settings: ReplaySettings) -> Object:
     began = time.perf_counter()
     series, reports = load_series(settings)
     markets = markets_of(settings, series)
+    for name in settings.strategies:
+        configure(name, series[0], overrides=settings.overrides)  # compiles here, before anything waits for the engine
     loaded = time.perf_counter()
     with _engine(settings, series, markets) as engine:
         run = Run(settings, engine, series, markets, reports)

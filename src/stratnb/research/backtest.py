@@ -6,21 +6,21 @@ import html
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.errors import ConfigError, Finding
+from stratnb.errors import ConfigError, Finding, positive
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles, Gaps, market_from
-from stratnb.model import Fill, Market, Trade
+from stratnb.model import Fill, Market, Trade, installed_version
+from stratnb.research.failing import told
 from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import equity_frame, fills_frame, trades_frame
+from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 from stratnb.services.trades import fill_of, trades_of
@@ -37,6 +37,7 @@ __all__ = ["Backtest", "backtest", "configure", "load_run"]
 Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
 
+LIMITS_HINT = "AccountLimits(max_open_positions=5) of stratnb.services.ledger"
 CHUNK = 50_000
 FILL_BUFFER = 4_096
 REASON_CELLS = 128
@@ -140,7 +141,7 @@ class Backtest:
             capital=self.capital,
             complete=self.complete,
             code_hash=self.plan.code_hash,
-            version=_version(),
+            version=installed_version(),
             document=self.plan.config.to_document(),
             market=asdict(self.plan.market),
             limits=limits.model_dump(),
@@ -172,29 +173,15 @@ class Backtest:
         start_ms = int(self.candles.open_time_ms[0])
         figures = equity_figures(self.close_ms, self.equity_curve, self.capital, start_ms=start_ms)
         figures |= trade_figures(self.closed_trades)
-        fee = 2.0 * self.plan.params[at.S_TAKER]
-        n = len(self.equity_curve)
-        hold = self.candles.close[n - 1] / self.candles.open[0] - 1.0 - fee if n else None
+        n, fee = len(self.equity_curve), float(self.plan.params[at.S_TAKER])
+        held = buy_and_hold(float(self.candles.open[0]), self.candles.close[n - 1 : n] if n else np.empty(0), fee)
         return figures | {
-            "exposure_time": self._exposed() / n if n else None,
-            "buy_and_hold": None if hold is None else float(hold),
+            "exposure_time": exposure([self.all_fills], self.close_ms),
+            "buy_and_hold": float(held[0]) if n else None,
             "ambiguous_candles": float(self.book[at.B_AMBIGUOUS]),
             "final_equity": float(self.book[at.B_EQUITY]),
             "open_quantity": float(self.book[at.B_QUANTITY]),
         }
-
-    def _exposed(self) -> float:
-        """Return the number of candles at whose close a position was open."""
-        rows, times = self.fill_rows, self.candles.open_time_ms[: len(self.equity_curve)]
-        if not len(rows):
-            return 0.0
-        where = np.searchsorted(times, rows[:, at.F_TIME])
-        held = np.zeros(len(times))
-        after = rows[:, at.F_AFTER] != 0.0
-        ends = np.append(where[1:], len(times))
-        for start, end, on in zip(where, ends, after, strict=True):
-            held[start:end] = on
-        return float(held.sum())
 
     def __repr__(self) -> str:
         """Return name, market, trades and result on one line."""
@@ -218,6 +205,7 @@ def configure(
     strategy: Strategy, candles: Candles, *, market: Market | None = None, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """Return the plan of a strategy on these candles, and the warnings of its document."""
+    _check_kinds(market)
     document = strategy.to_document() if isinstance(strategy, StrategyConfig) else strategy
     loaded = build_config(document, overrides=overrides, symbol=candles.symbol, market=market)
     known = market or market_from(candles, kind=loaded.config.market.kind)
@@ -244,6 +232,7 @@ def backtest(
     tells the stop of each trade. Raises `ConfigError` before anything runs.
     """
     _check(candles, cash)
+    _check_kinds(market, limits, decisions)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
@@ -258,9 +247,10 @@ def backtest(
         progress(0, n)
     while done < n and not (cancelled is not None and cancelled()):
         stop = min(n, done + CHUNK)
-        done, f, d = loop.run(
-            calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
-        )
+        with told(plan, memory):
+            done, f, d = loop.run(
+                calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
+            )
         kept_fills.append(fills[:f].copy())
         kept_decisions.append(_kept(log[:d], decisions))
         if progress is not None:
@@ -286,6 +276,17 @@ def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:
     return rows[rows[:, at.D_ACTION] == at.ENTER] if which == "entries" else rows.copy()
 
 
+def _check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
+    """Raise for what is no market, no limits of an account, or no choice of the decisions to keep."""
+    for given, kind, hint in ((market, Market, "Market('BTC/USDT', tick=0.01)"), (limits, AccountLimits, LIMITS_HINT)):
+        if given is not None and not isinstance(given, kind):
+            text = f"{repr(given)[:80]} is not {'a market' if kind is Market else 'limits of an account'}"
+            raise ConfigError("type", text, value=given, hint=f"write {hint}")
+    if not isinstance(decisions, bool) and decisions != "entries":
+        hint = "True, False or 'entries'"
+        raise ConfigError("enum", f"decisions {decisions!r} is not known", value=decisions, hint=hint)
+
+
 def _check(candles: Candles, cash: float) -> None:
     """Raise for what is not a series of candles, an empty one, or an unusable start of the account."""
     if not isinstance(candles, Candles):
@@ -293,14 +294,6 @@ def _check(candles: Candles, cash: float) -> None:
         raise ConfigError("type", f"{what} is not a series of candles", value=repr(candles)[:80], hint=hint)
     if not len(candles):
         raise ConfigError("no_candles", f"there are no candles of {candles.symbol}", hint="load some first")
-    if not isinstance(cash, Real) or not 0 < cash < math.inf:
+    if not positive(cash):
         hint = "give the account a positive start"
         raise ConfigError("range", f"cash {cash!r} is not a number above 0", value=cash, hint=hint)
-
-
-def _version() -> str:
-    """Return the installed version, "" in a source tree that is not installed."""
-    try:
-        return version("stratnb")
-    except PackageNotFoundError:
-        return ""

@@ -6,7 +6,7 @@ A figure that is not defined is None, never 0 or infinite.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,12 @@ __all__ = [
     "monthly",
     "returns_of",
     "rolling_sharpe",
+    "yearly_sharpe",
 ]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Value = TypeVar("Value", float, Floats)
 
 YEAR: Final = 365.0
 DAY_MS: Final = 86_400_000
@@ -83,6 +85,11 @@ def growth(first: float, last: float, days: float) -> float | None:
     return finite((last / first) ** (YEAR / days) - 1.0) if days >= 1 and last > 0 < first else None
 
 
+def yearly_sharpe(mean: Value, spread: Value) -> Value:
+    """Return the yearly Sharpe ratio of daily returns, risk-free 0, from their mean and standard deviation."""
+    return mean / spread * math.sqrt(YEAR)
+
+
 def daily_figures(daily: Floats, *, days: float) -> dict[str, float | None]:
     """Return the figures of a daily equity series (start first); `days` is the elapsed time for the yearly growth."""
     r = returns_of(daily)
@@ -95,7 +102,7 @@ def daily_figures(daily: Floats, *, days: float) -> dict[str, float | None]:
         "total_return": finite(daily[-1] / daily[0] - 1.0) if daily[0] > 0 else None,
         "cagr": cagr,
         "volatility": spread * math.sqrt(YEAR) if n >= 2 else None,
-        "sharpe": float(r.mean()) / spread * math.sqrt(YEAR) if spread > 0 else None,
+        "sharpe": yearly_sharpe(float(r.mean()), spread) if spread > 0 else None,
         "sortino": float(r.mean()) / below * math.sqrt(YEAR) if below > 0 else None,
         "max_drawdown_daily": worst,
         "calmar": finite(cagr / worst) if cagr is not None and worst > 0 else None,
@@ -164,7 +171,7 @@ def rolling_sharpe(returns: Floats, window: int) -> Floats:
     spread = seen.std(axis=1, ddof=1)
     known = spread > 1e-12
     made = np.full(len(seen), np.nan)
-    made[known] = seen.mean(axis=1)[known] / spread[known] * math.sqrt(YEAR)
+    made[known] = yearly_sharpe(seen.mean(axis=1)[known], spread[known])
     out[window - 1 :] = made
     return out
 

@@ -18,7 +18,7 @@ from stratnb.research.daily import DAY_MS, daily_figures, daily_series, drawdown
 from stratnb.research.falls import fall_figures, worst_figures
 from stratnb.research.results import result_figures
 
-__all__ = ["CONVENTIONS", "all_figures", "daily_equity", "drawdown", "equity_figures", "trade_figures"]
+__all__ = ["CONVENTIONS", "all_figures", "drawdown", "equity_figures", "trade_figures"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -47,14 +47,6 @@ OF_RESULTS: Final = (
     "average_hold_s",
     "fees",
 )
-
-
-def daily_equity(time_ms: Ints, equity: Floats, start: float) -> Floats:
-    """Return equity at each 00:00 UTC: the last value before the cut, flat days kept, first and last day as values.
-
-    `time_ms` are the closing times of the candles, `start` the equity before the first.
-    """
-    return daily_series(time_ms, equity, start)[1]
 
 
 def all_figures(

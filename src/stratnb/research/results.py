@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
@@ -13,50 +13,23 @@ import numpy.typing as npt
 from stratnb.model import Fill, Trade
 from stratnb.research.daily import DAY_MS, YEAR, deviation
 from stratnb.research.distributions import t_two_sided
+from stratnb.services.trades import round_trips
 
-__all__ = ["activity_figures", "excursions", "hour_weekday", "result_figures", "round_trips"]
+__all__ = [
+    "activity_figures",
+    "buy_and_hold",
+    "excursions",
+    "exposure",
+    "hour_weekday",
+    "result_figures",
+    "round_trips",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 HOUR_MS: Final = 3_600_000
 FIRST_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday; Monday is 0
-
-
-def round_trips(fills: Iterable[Fill]) -> list[Trade]:
-    """Return the closed round trips of one strategy's fills, oldest first; one that is still open is left out.
-
-    Prices are the quantity-weighted means of what opened and what closed; `pnl` is after fees.
-    """
-    groups = [list(rows) for _, rows in groupby(fills, key=lambda fill: fill.trade_no)]
-    return [_trip(rows) for rows in groups if rows[-1].position_after == 0.0]
-
-
-def _trip(rows: Sequence[Fill]) -> Trade:
-    first, last = rows[0], rows[-1]
-    opened = [fill for fill in rows if fill.side == first.side]
-    closed = [fill for fill in rows if fill.side != first.side]
-    quantity = sum(fill.quantity for fill in opened)
-    entry = sum(fill.price * fill.quantity for fill in opened) / quantity
-    out = sum(fill.price * fill.quantity for fill in closed) / sum(fill.quantity for fill in closed)
-    fees = sum(fill.fee for fill in rows)
-    pnl = sum(fill.realized_pnl for fill in rows) - fees
-    return Trade(
-        strategy_id=first.strategy_id,
-        symbol=first.symbol,
-        trade_no=first.trade_no,
-        direction=1 if first.side == "buy" else -1,
-        quantity=quantity,
-        entry_ms=first.time_ms,
-        entry_price=entry,
-        exit_ms=last.time_ms,
-        exit_price=out,
-        pnl=pnl,
-        fees=fees,
-        return_fraction=pnl / (quantity * entry),
-        reason=last.reason,
-        fills=len(rows),
-    )
 
 
 def result_figures(trades: Sequence[Trade]) -> dict[str, float | None]:
@@ -111,28 +84,45 @@ def _fees(trades: Sequence[Trade]) -> dict[str, float | None]:
     return {"fees": fees, "fees_rate": fees / abs(gross) if gross else None}
 
 
-def activity_figures(
-    fills: Sequence[Sequence[Fill]], *, start_ms: float, end_ms: float, mean_equity: float
-) -> dict[str, float | None]:
-    """Return exposure time and turnover of strategies' fills (one sequence each) between two times.
+def buy_and_hold(first_open: float, close: Floats, taker_fee: float) -> Floats:
+    """Return the gain of what was bought at an open, at each close, after one round trip of fees; fractions.
 
-    The exposure is the share of time with any position, which is that of candles while none is missing.
+    >>> buy_and_hold(100.0, np.array([110.0]), 0.001).round(6).tolist()
+    [0.098]
     """
-    span = end_ms - start_ms
+    return np.asarray(close, np.float64) / first_open - 1.0 - 2.0 * taker_fee
+
+
+def exposure(fills: Sequence[Sequence[Fill]], close_ms: Ints | Floats) -> float | None:
+    """Return the share of candles, by closing time, at whose close any of the strategies held a position."""
+    if not len(close_ms):
+        return None
+    open_at = np.zeros(len(close_ms), np.bool_)
+    for own in fills:
+        for start, end in _held(own, float(close_ms[-1])):
+            first, last = np.searchsorted(close_ms, (start, end), side="right")
+            open_at[first:last] = True
+    return float(open_at.mean())
+
+
+def activity_figures(
+    fills: Sequence[Sequence[Fill]], *, start_ms: float, close_ms: Ints | Floats, mean_equity: float
+) -> dict[str, float | None]:
+    """Return exposure time and turnover of strategies' fills (one sequence each) from a time to the last close."""
+    span = float(close_ms[-1]) - start_ms if len(close_ms) else 0.0
     if span <= 0 or not fills:
         return {"exposure_time": None, "turnover": None}
-    held = [piece for own in fills for piece in _held(own, start_ms, end_ms)]
-    inside = [fill for own in fills for fill in own if start_ms <= fill.time_ms <= end_ms]
+    inside = [fill for own in fills for fill in own if start_ms <= fill.time_ms <= close_ms[-1]]
     traded = sum(abs(fill.quantity * fill.price) for fill in inside)
     yearly = YEAR / (span / DAY_MS)
     return {
-        "exposure_time": _union(held) / span,
+        "exposure_time": exposure(fills, close_ms),
         "turnover": float(traded / mean_equity * yearly) if mean_equity > 0 else None,
     }
 
 
-def _held(fills: Sequence[Fill], start_ms: float, end_ms: float) -> list[tuple[float, float]]:
-    """Return the pieces of time with a position, cut to the range."""
+def _held(fills: Sequence[Fill], end_ms: float) -> list[tuple[float, float]]:
+    """Return the pieces of time with a position, an open one until the end."""
     pieces, since = [], None
     for fill in fills:
         if since is None and fill.position_after != 0.0:
@@ -140,19 +130,7 @@ def _held(fills: Sequence[Fill], start_ms: float, end_ms: float) -> list[tuple[f
         elif since is not None and fill.position_after == 0.0:
             pieces.append((since, float(fill.time_ms)))
             since = None
-    if since is not None:
-        pieces.append((since, end_ms))
-    cut = [(max(a, start_ms), min(b, end_ms)) for a, b in pieces]
-    return [(a, b) for a, b in cut if b > a]
-
-
-def _union(pieces: list[tuple[float, float]]) -> float:
-    """Return the length of what the pieces cover together."""
-    covered, until = 0.0, -math.inf
-    for a, b in sorted(pieces):
-        covered += max(0.0, b - max(a, until))
-        until = max(until, b)
-    return covered
+    return pieces if since is None else [*pieces, (since, end_ms)]
 
 
 def hour_weekday(trades: Sequence[Trade]) -> tuple[Floats, Ints]:

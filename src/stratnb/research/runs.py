@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import math
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.errors import ConfigError, Refused
+from stratnb.errors import ConfigError, Refused, StratnbError
 from stratnb.market_data.candles import Candles, Gaps
-from stratnb.model import Fill, Trade
+from stratnb.market_data.paths import typed_path
+from stratnb.model import Fill, Trade, timeframe_ms
 from stratnb.research.frames import FILL_COLUMNS, TRADE_COLUMNS, equity_frame, fills_frame, trades_frame
 
 if TYPE_CHECKING:
@@ -28,9 +31,14 @@ __all__ = ["SavedRun", "fingerprint", "load_run", "store"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-KIND, SCHEMA = "stratnb backtest", 1
+KIND, SCHEMA = "stratnb backtest", 2
 ENDINGS = (".json", ".json.gz")
 PLAIN = ("name", "symbol", "timeframe", "quote", "cash", "capital", "complete", "code_hash", "version")
+_WORDS = ("side", "reason")
+_BROKEN = (
+    *(ValueError, KeyError, TypeError, AttributeError, OSError, EOFError),
+    *(zlib.error, RecursionError, OverflowError, StratnbError),
+)
 MAPPINGS = ("document", "market", "limits", "candles", "reasons", "denials", "figures")
 
 
@@ -104,7 +112,8 @@ class SavedRun:
         whole["trades"] = _rows(self.closed_trades, TRADE_COLUMNS)
         whole["planned_stops"] = [x if math.isfinite(x) else None for x in self.planned_stops.tolist()]
         whole["fills"] = _rows(self.all_fills, FILL_COLUMNS)
-        return json.dumps(whole, allow_nan=False)
+        text = json.dumps(whole, allow_nan=False)
+        return f'{text[:-1]}, "sha256": "{_digest(text)}"}}'
 
     def __repr__(self) -> str:
         """Return name, market, trades and result on one line."""
@@ -127,7 +136,7 @@ def store(text: str, path: str | Path, *, overwrite: bool = False) -> Path:
     Raises `ConfigError` for an ending other than .json and .json.gz and for a folder that is not there, and
     `Refused("file_exists")` when the file is there and `overwrite` is not set.
     """
-    target = Path(path).expanduser()
+    target = typed_path(path)
     if not target.name.endswith(ENDINGS):
         hint = f"name it {target.name or 'run'}.json or {target.name or 'run'}.json.gz"
         raise ConfigError("file_ending", f"{target.name!r} does not end in .json or .json.gz", value=target, hint=hint)
@@ -151,7 +160,7 @@ def store(text: str, path: str | Path, *, overwrite: bool = False) -> Path:
 
 def load_run(path: str | Path) -> SavedRun:
     """Return the run that a file holds; raises `ConfigError` for a file that is missing or is no saved run."""
-    source = Path(path).expanduser()
+    source = typed_path(path)
     if not source.is_file():
         raise ConfigError("file_missing", f"{str(path)!r} is not a file", value=str(path), hint="check the path")
     try:
@@ -159,10 +168,47 @@ def load_run(path: str | Path) -> SavedRun:
         whole = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
         if whole["kind"] != KIND or whole["schema"] != SCHEMA:
             raise ValueError(f"it is {str(whole['kind'])[:40]!r}, schema {str(whole['schema'])[:10]}")
-        return _read(whole)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
-        words = f"{source.name!r} is not a saved backtest ({type(error).__name__}: {error})"
+        if whole.pop("sha256", "") != _digest(json.dumps(whole, allow_nan=False)):
+            raise ValueError("its content was changed after it was saved")
+        return _checked(_read(whole))
+    except _BROKEN as error:
+        words = f"{source.name!r} is not a saved backtest ({type(error).__name__}: {str(error)[:200]})"
         raise ConfigError("run_file", words, value=str(path), hint="save one with result.save('run.json')") from error
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _checked(run: SavedRun) -> SavedRun:
+    """Return the run, or raise ValueError or TypeError when its parts do not fit each other."""
+    _typed(run, str, "name", "symbol", "timeframe", "quote", "code_hash", "version")
+    _typed(run, (int, float), "cash", "capital")
+    if not isinstance(run.complete, bool):
+        raise TypeError(f"complete is {run.complete!r}")
+    _typed(run, Mapping, *(name for name in MAPPINGS if name != "limits" or run.limits is not None))
+    timeframe_ms(run.timeframe)
+    pairs = {
+        "equity": (run.close_ms, run.equity_curve),
+        "trades and planned stops": (run.closed_trades, run.planned_stops),
+        "gaps": (run.gaps.after_ms, run.gaps.missing),
+    }
+    for what, (one, other) in pairs.items():
+        if len(one) != len(other):
+            raise ValueError(f"{what} have {len(one)} and {len(other)} values")
+    for columns, items in ((TRADE_COLUMNS, run.closed_trades), (FILL_COLUMNS, run.all_fills)):
+        for name, item in itertools.product(columns, items):
+            if type(getattr(item, name)) not in ((str,) if name in _WORDS else (int, float)):
+                raise TypeError(f"{name} of a {type(item).__name__.lower()} is {getattr(item, name)!r}")
+    if not (np.isfinite(run.equity_curve).all() and (np.diff(run.close_ms) > 0).all() and run.capital > 0):
+        raise ValueError("its equity has no order of time, or is no money")
+    return run
+
+
+def _typed(run: SavedRun, kind: Any, *names: str) -> None:
+    for name in names:
+        if isinstance(value := getattr(run, name), bool) or not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}")
 
 
 def _rows(items: tuple[Any, ...], columns: tuple[str, ...]) -> dict[str, Any]:

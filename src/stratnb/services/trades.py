@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from stratnb.kernels import layout as at
 from stratnb.model import Fill, Trade
 
-__all__ = ["fill_of", "trades_of"]
+__all__ = ["fill_of", "round_trips", "trades_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,40 +34,46 @@ def fill_of(row: Floats, *, strategy_id: str, symbol: str, reason: Callable[[flo
 
 
 def trades_of(fills: Floats, *, strategy_id: str, symbol: str, reason: Callable[[float], str]) -> list[Trade]:
-    """Return the closed round trips of one strategy's fill rows (n, W_FILL), oldest first.
+    """Return the closed round trips of one strategy's fill rows (n, W_FILL), oldest first; see `round_trips`."""
+    return round_trips(fill_of(row, strategy_id=strategy_id, symbol=symbol, reason=reason) for row in fills)
 
-    The entry price is the average, the exit price the quantity-weighted mean; pnl is after fees; `return_fraction`
-    is pnl over the entry notional.
+
+def round_trips(fills: Iterable[Fill]) -> list[Trade]:
+    """Return the closed round trips of one strategy's fills, oldest first; one that is still open is left out.
+
+    Prices are the quantity-weighted means of what opened and what closed; `pnl` is after fees; `return_fraction` is
+    pnl over the entry notional.
     """
-    if not len(fills):
-        return []
-    cuts = np.flatnonzero(np.diff(fills[:, at.F_TRADE])) + 1
-    groups = np.split(fills, cuts)
-    return [_trade(rows, strategy_id, symbol, reason) for rows in groups if rows[-1, at.F_AFTER] == 0.0]
+    groups = [list(rows) for _, rows in groupby(fills, key=lambda fill: fill.trade_no)]
+    return [_trade(rows) for rows in groups if rows[-1].position_after == 0.0]
 
 
-def _trade(rows: Floats, strategy_id: str, symbol: str, reason: Callable[[float], str]) -> Trade:
-    sign = rows[0, at.F_SIGN]
-    opening = rows[:, at.F_SIGN] == sign
-    quantity = float(rows[opening, at.F_QUANTITY].sum())
-    entry_price = float(rows[-1, at.F_AVERAGE])
-    closing = rows[~opening]
-    exit_price = float((closing[:, at.F_PRICE] * closing[:, at.F_QUANTITY]).sum() / closing[:, at.F_QUANTITY].sum())
-    fees = float(rows[:, at.F_FEE].sum())
-    pnl = float(rows[:, at.F_REALIZED].sum()) - fees
+def _trade(rows: Sequence[Fill]) -> Trade:
+    first, last = rows[0], rows[-1]
+    opened = [fill for fill in rows if fill.side == first.side]
+    quantity, entry_price = sum(fill.quantity for fill in opened), _mean_price(opened)
+    fees = sum(fill.fee for fill in rows)
+    pnl = sum(fill.realized_pnl for fill in rows) - fees
     return Trade(
-        strategy_id=strategy_id,
-        symbol=symbol,
-        trade_no=int(rows[0, at.F_TRADE]),
-        direction=int(sign),
+        strategy_id=first.strategy_id,
+        symbol=first.symbol,
+        trade_no=first.trade_no,
+        direction=1 if first.side == "buy" else -1,
         quantity=quantity,
-        entry_ms=int(rows[0, at.F_TIME]),
+        entry_ms=first.time_ms,
         entry_price=entry_price,
-        exit_ms=int(rows[-1, at.F_TIME]),
-        exit_price=exit_price,
+        exit_ms=last.time_ms,
+        exit_price=_mean_price([fill for fill in rows if fill.side != first.side]),
         pnl=pnl,
         fees=fees,
         return_fraction=pnl / (quantity * entry_price),
-        reason=reason(rows[-1, at.F_REASON]),
+        reason=last.reason,
         fills=len(rows),
     )
+
+
+def _mean_price(fills: Sequence[Fill]) -> float:
+    """Return the quantity-weighted mean price; that of a single fill is its own, to the last bit."""
+    if len(fills) == 1:
+        return fills[0].price
+    return sum(fill.price * fill.quantity for fill in fills) / sum(fill.quantity for fill in fills)

@@ -212,9 +212,20 @@ def _lengths(config: StrategyConfig, base_ms: int) -> dict[str, int]:
                 "timeframe_divides",
                 f"timeframes.{role} of {config.name} is {_word(length)}: it cannot be built from {base} candles",
                 value=base,
-                hint=f"give candles that divide it, or override timeframes.{role} with {base!r} or a multiple",
+                hint=f"give candles that divide it, or override {_fitting(lengths, base_ms)}",
             )
     return lengths
+
+
+def _fitting(lengths: Mapping[str, int], base_ms: int) -> str:
+    """Return the overrides under which every role can be built and the roles rise; null where none is long enough."""
+    found, primary, below = [], 0, 0
+    for role, length in lengths.items():
+        fit = [ms for ms in TIMEFRAMES.values() if ms >= length and ms > below and not ms % (primary or base_ms)]
+        word = repr(_word(fit[0])) if fit else "null"
+        primary, below = primary or (fit[0] if fit else base_ms), fit[0] if fit else below
+        found += [f"timeframes.{role} with {word}"] if not fit or fit[0] != length else []
+    return ", ".join(found)
 
 
 def _word(length_ms: int) -> str:

@@ -19,6 +19,7 @@ from stratnb.strategy.layers import NAME, Document, Layers, in_order
 from stratnb.strategy.merge import Explanation, Provenance, merge_layers
 from stratnb.strategy.parsing import parse, plain, read_file
 from stratnb.strategy.reading import Parts, read
+from stratnb.strategy.removals import check_removals
 
 __all__ = [
     "Document",
@@ -28,7 +29,6 @@ __all__ = [
     "load_base",
     "load_document",
     "names",
-    "parse_document",
     "validate",
 ]
 
@@ -67,12 +67,6 @@ def names(folder: Path | None = None) -> tuple[str, ...]:
     """Return the names that `load_document` finds: those of the workspace folder and the shipped ones."""
     own = [path.stem for path in folder.glob("*.json") if NAME.fullmatch(path.stem)] if folder else []
     return tuple(sorted({*own, *library()}))
-
-
-def parse_document(text: str | bytes, *, source: str = "text", folder: Path | None = None) -> Document:
-    """Return the document of a JSON text; its faults are kept for `build_config`."""
-    mapping, findings = parse(text)
-    return _document(mapping, findings, source, folder)
 
 
 def load_document(document: str | Path | Mapping[str, Any], *, folder: Path | str | None = None) -> Document:
@@ -126,11 +120,12 @@ def build_config(
     layers = Layers(
         loaded, base or {}, overrides or {}, symbol or (market.symbol if market else None), market, _by_name
     )
+    _raise_unread(loaded)
     config, provenance = merge_layers(layers.ordered())
     if layers.extended:
         config.pop("extends", None)
     parts = read(config)
-    found = [*layers.findings, *parts.findings, *check(parts)]
+    found = [*layers.findings, *check_removals(provenance, config), *parts.findings, *check(parts)]
     if market is not None:
         found += check_market(parts, market)
     findings = layers.told(found, config)
@@ -192,6 +187,12 @@ def _by_name(name: str, folder: Path | None) -> Document:
     content = (resources.files("stratnb.strategy") / "library" / f"{name}.json").read_bytes()
     mapping, findings = parse(content)
     return _document(mapping, findings, f"{name}.json", folder)
+
+
+def _raise_unread(document: Document) -> None:
+    """Raise when the text gave no object at all: what such a document lacks is not its fault."""
+    if not document.mapping:
+        _raise(document.source, document.findings)
 
 
 def _raise(name: str, findings: list[Finding] | tuple[Finding, ...]) -> None:

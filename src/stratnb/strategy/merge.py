@@ -33,11 +33,12 @@ class Explanation:
 
 @dataclass
 class _Trail:
-    """What each layer wrote to each leaf, which paths are removed at present, and which were written whole."""
+    """What each layer wrote to each leaf, what is removed at present, was written whole, and removed from nowhere."""
 
     history: dict[str, list[tuple[Source, Any]]] = field(default_factory=dict)
     removed: dict[str, Source] = field(default_factory=dict)
     written: tuple[str, ...] = ()
+    missed: dict[str, Source] = field(default_factory=dict)
 
     def write(self, path: str, value: Any, source: Source) -> None:
         """Note a value and who wrote it."""
@@ -50,6 +51,8 @@ class _Trail:
         """Note a value that null took away, and who wrote the null."""
         for at, _ in leaves(old, path) if old is not _ABSENT else ():
             self.history.setdefault(at, []).append((source, None))
+        if old is _ABSENT:
+            self.missed[path] = source
         self.removed[path] = source
         self.history.setdefault(path, [(source, None)])
 
@@ -57,13 +60,14 @@ class _Trail:
 class Provenance(Mapping[str, Source]):
     """The source of every leaf by path; `removed` tells which layer took a path away by `null`.
 
-    A removed path without a default is listed with the layer that removed it.
+    A removed path without a default is listed with the layer that removed it; `missed` are those where nothing was.
     """
 
     def __init__(self, config: Document, trail: _Trail) -> None:
         self._config = config
         self._history = trail.history
         self.removed: Mapping[str, Source] = dict(trail.removed)
+        self.missed: Mapping[str, Source] = dict(trail.missed)
         found = {path: self._history[path][-1][0] for path, _ in leaves(config) if path in self._history}
         gone = {path: source for path, source in trail.removed.items() if lookup(config, path, _ABSENT) is _ABSENT}
         whole = {path: self._history[path][-1][0] for path in trail.written if path not in found}

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stratnb.blocks.base import ROLES, Block, Role, find, kinds
+from stratnb.blocks.base import ROLES, Block, Role, kinds
 from stratnb.strategy.config import SCHEMA, AnalyzerCommon, Header, IndicatorCommon
 from stratnb.strategy.faults import SECTIONS
 
-__all__ = ["block_schema", "dumps", "json_schema"]
+__all__ = ["dumps", "json_schema"]
 
 IGNORED = {"^x_": True}
 REF = "#/$defs/"
@@ -67,11 +67,6 @@ def json_schema(*, shipped_only: bool = False) -> dict[str, Any]:
         "x-rules": sorted(RULES),
     }
     return _sorted(top)
-
-
-def block_schema(role: Role, kind: str) -> dict[str, Any]:
-    """Return the schema of one kind's parameters, which its form is built from; unknown kinds raise `ConfigError`."""
-    return _sorted(_object(find(role, kind)))
 
 
 def dumps(*, shipped_only: bool = False) -> str:

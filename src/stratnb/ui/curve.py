@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bokeh.layouts import column
 from bokeh.models import DataRange1d, NumeralTickFormatter, Range1d
 
+from stratnb.research.daily import drawdown
 from stratnb.ui.chart import Chart, Update, put
 from stratnb.ui.controls import styled
 from stratnb.ui.figures import CURVES
@@ -49,7 +50,7 @@ def equity_figure(height: int, *, log: bool = False) -> tuple[Any, Theme]:
     top.sizing_mode = below.sizing_mode = "stretch_width"
     top.xaxis.visible = False
     top.min_border_bottom = below.min_border_top = 2
-    top.yaxis.formatter = NumeralTickFormatter(format="0,0[.]00")
+    top.yaxis.formatter = NumeralTickFormatter(format="0,0[.]00[0000]")
     below.yaxis.formatter = NumeralTickFormatter(format="0.0[0]%")
     top.yaxis.ticker.desired_num_ticks, below.yaxis.ticker.desired_num_ticks = 4, 2
     for plot in (top, below):
@@ -101,8 +102,9 @@ class EquityCurve:
         if not len(t):
             return
         whole = np.asarray(equity, np.float64)
-        peaks = np.maximum(np.maximum.accumulate(whole), max(start or 0.0, 1e-12))
-        at, fall = thinned(times_ms, whole / peaks - 1.0)
+        first = whole[0] if start is None else start
+        fall = -drawdown(np.concatenate(([first], whole)))[1:] if first > 0 else np.zeros(len(whole))
+        at, fall = thinned(times_ms, fall)
         room = max(t[-1] - t[0], 1.0) * 0.02
         ops = [put("account", {"t": t, "y": y}), put("drawdown", {"t": at, "dd": fall, "zero": np.zeros(len(at))})]
         self._picture = Update(ops=ops, range=(float(t[0]), float(t[-1] + room)), force=True)

@@ -12,7 +12,7 @@ from typing import Any
 import ipywidgets as w
 from pydantic import TypeAdapter, ValidationError
 
-from stratnb.ui.format import escape
+from stratnb.ui.format import escape, to_number
 
 __all__ = [
     "BoolField",
@@ -28,6 +28,8 @@ __all__ = [
 
 _RADIO_MOST = 4
 _LOG_RATIO = 1000
+_ABOVE = ("at most", "below")
+_LIMITS = {"le": "at most", "lt": "below", "ge": "at least", "gt": "above"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,14 @@ class Spec:
 def first_fault(error: ValidationError) -> str:
     """Return the first message of a validation error, without the library's preamble."""
     fault = error.errors(include_url=False)[0]
-    return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    limit = next((limit for name in _LIMITS if (limit := fault.get("ctx", {}).get(name)) is not None), None)
+    given = fault.get("input")
+    if isinstance(limit, (int, float)) and isinstance(given, (int, float)):
+        word = next(word for name, word in _LIMITS.items() if name in fault["ctx"])
+        percent = f"; {given:g} % is {given / 100:g}" if word in _ABOVE and limit == 1 and given <= 100 else ""
+        return f"{given:g} must be {word} {limit:g}{percent}"
+    told = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return told.replace("Input should be", "it must be", 1)
 
 
 class Editor:
@@ -74,6 +83,13 @@ class Editor:
         self.value = value
         self.complain("")
         return True
+
+    def commit(self, value: Any) -> str:
+        """Keep a value that was put together here unless what holds this editor objects, and return the objection."""
+        fault = self.judge(value)
+        if not fault:
+            self.value = value
+        return fault
 
     def complain(self, fault: str) -> bool:
         """Show a message under the field (nothing clears it) and return whether all is well."""
@@ -245,7 +261,7 @@ class NumberField(Editor):
         if self._echo:
             return
         try:
-            raw: Any = int(text) if self.whole else float(text.replace(",", ""))
+            raw: Any = int(text) if self.whole else to_number(text)
         except ValueError:
             self.complain(f"{text!r} is not a {'whole number' if self.whole else 'number'}")
             return
@@ -275,7 +291,7 @@ class OptionalField(Editor):
     def inner(self) -> Editor:
         """The editor of the value when it is set."""
         inner = self._make(self._start if self.value is None else self.value)
-        inner.judge = self._inner
+        inner.judge = self.commit
         return inner
 
     @cached_property
@@ -301,9 +317,3 @@ class OptionalField(Editor):
 
     def _show(self, on: bool) -> None:
         (self._holder.remove_class if on else self._holder.add_class)("sn-off")
-
-    def _inner(self, value: Any) -> str:
-        fault = self.judge(value)
-        if not fault:
-            self.value = value
-        return fault

@@ -53,10 +53,6 @@ class Form(Editor):
             editor.judge = partial(self._judge, name)
             self.fields[name] = editor
 
-    def rebuilt(self) -> Any:
-        """Return the model built anew from the values of the fields."""
-        return self._built({name: field.value for name, field in self.fields.items()})
-
     @cached_property
     def widget(self) -> w.Widget:
         """The fields below each other, models inside in sections that open on a click."""
@@ -79,10 +75,7 @@ class Form(Editor):
             candidate = self._built(values)
         except ValidationError as error:
             return first_fault(error)
-        fault = self.judge(candidate)
-        if not fault:
-            self.value = candidate
-        return fault
+        return self.commit(candidate)
 
     def _built(self, values: Mapping[str, Any]) -> Any:
         given = {}
@@ -124,13 +117,7 @@ class KindEditor(Editor):
 
     def _open(self, block: Block) -> None:
         self.form = Form(self.spec, block)
-        self.form.judge = self._inner
-
-    def _inner(self, value: Any) -> str:
-        fault = self.judge(value)
-        if not fault:
-            self.value = value
-        return fault
+        self.form.judge = self.commit
 
     def _chosen(self, kind: str) -> None:
         if kind == self.value.kind:
@@ -140,7 +127,7 @@ class KindEditor(Editor):
         except ValidationError as error:
             fault = f"{kind} needs values of its own: {first_fault(error)}"
         else:
-            fault = self._inner(block)
+            fault = self.commit(block)
         if fault:
             self.complain(fault)
             self.box.value = self.value.kind
@@ -189,7 +176,10 @@ class RowsEditor(Editor):
         return editor
 
     def _judge_row(self, row: Editor, value: Any) -> str:
-        return self._commit([value if item is row else item.value for item in self.rows])
+        return self._kept([value if item is row else item.value for item in self.rows])
+
+    def _kept(self, values: list[Any]) -> str:
+        return self.commit(self._kind(values))  # type: ignore[call-arg]
 
     def _added(self) -> None:
         if self._make is None and not self.rows:
@@ -207,16 +197,9 @@ class RowsEditor(Editor):
         return item.model_copy(update={"name": fresh})
 
     def _offered(self, rows: list[Editor]) -> None:
-        if self.complain(self._commit([row.value for row in rows])):
+        if self.complain(self._kept([row.value for row in rows])):
             self.rows = rows
             self._lay()
-
-    def _commit(self, values: list[Any]) -> str:
-        value = self._kind(values)  # type: ignore[call-arg]
-        fault = self.judge(value)
-        if not fault:
-            self.value = value
-        return fault
 
     def _lay(self) -> None:
         if "widget" in self.__dict__ or hasattr(self, "_body"):
@@ -259,7 +242,7 @@ class SectionsEditor(Editor):
 
     def _section(self, name: str, item: Any) -> Editor:
         editor = editor_for(Spec(name, name), type(item), item, ())
-        editor.judge = lambda value: self._commit({k: v.value for k, v in self.sections.items()} | {name: value})
+        editor.judge = lambda value: self.commit({k: v.value for k, v in self.sections.items()} | {name: value})
         return editor
 
     def _addable(self) -> list[str]:
@@ -277,15 +260,9 @@ class SectionsEditor(Editor):
         self._offered(self.sections | {kind: self._section(kind, block)})
 
     def _offered(self, sections: dict[str, Editor]) -> None:
-        if self.complain(self._commit({name: item.value for name, item in sections.items()})):
+        if self.complain(self.commit({name: item.value for name, item in sections.items()})):
             self.sections = sections
             self._lay()
-
-    def _commit(self, value: dict[str, Any]) -> str:
-        fault = self.judge(value)
-        if not fault:
-            self.value = value
-        return fault
 
     def _lay(self) -> None:
         if not hasattr(self, "_body"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 __all__ = [
     "Cell",
     "age",
+    "cents",
     "changed",
     "clock",
     "count",
@@ -36,6 +38,7 @@ __all__ = [
     "stamp",
     "tag",
     "time_cell",
+    "to_number",
     "tone",
     "words",
 ]
@@ -43,6 +46,8 @@ __all__ = [
 Cell: TypeAlias = "str | dict[str, Any]"
 
 MINUS = "\N{MINUS SIGN}"
+_CENTS = dict.fromkeys(("BTC", "XBT", "ETH", "BNB"), 6)
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 _SHORTEST_S = 10.0  # below this an age keeps one decimal
 
 
@@ -71,6 +76,15 @@ def num(value: float | None, decimals: int = 2) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     return f"{round(float(value), decimals) + 0.0:,.{decimals}f}".replace("-", MINUS)
+
+
+def cents(currency: str) -> int:
+    """Return the decimals of money in a currency, or in the quote currency of a symbol.
+
+    >>> cents("ETH/BTC"), cents("USDT")
+    (6, 2)
+    """
+    return _CENTS.get(currency.rpartition("/")[2].upper(), 2)
 
 
 def count(value: int | None) -> str:
@@ -159,15 +173,16 @@ def side(direction: float) -> dict[str, Any]:
 
 
 def quantity(value: float | None) -> str:
-    """Return an unsigned quantity with at most eight digits after the point and no trailing zeros.
+    """Return an unsigned quantity without trailing zeros, to eight digits after the point and ten of a large one.
 
-    >>> quantity(0.40600000), quantity(1250.0)
-    ('0.406', '1,250')
+    >>> quantity(0.40600000), quantity(1250.0), quantity(442002661.60434997)
+    ('0.406', '1,250', '442,002,661.6')
     """
     if value is None or not is_known(value):
         return "n/a"
-    text = f"{abs(value):,.8f}".rstrip("0").rstrip(".")
-    return text or "0"
+    whole = len(str(int(abs(value))))
+    text = f"{abs(value):,.{min(max(10 - whole, 0), 8)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def age(seconds: float | None) -> str:
@@ -231,6 +246,17 @@ def words(parts: Iterable[str]) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def to_number(text: str) -> float:
+    """Return the number that a person wrote, with or without commas between thousands; else raise ValueError.
+
+    >>> to_number("1,234.5")
+    1234.5
+    """
+    if "_" in text or ("," in text and not _GROUPED.fullmatch(text.strip())):
+        raise ValueError(f"{text!r} is not a number")
+    return float(text.replace(",", ""))
+
+
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of `new` that differ from `old`."""
     return {key: value for key, value in new.items() if key not in old or old[key] != value}
@@ -247,4 +273,7 @@ def _direction(value: float | None, decimals: int) -> int:
 def _written(time_ms: float | None, pattern: str) -> str:
     if time_ms is None or not is_known(time_ms):
         return "n/a"
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime(pattern)
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime(pattern)
+    except (ValueError, OverflowError, OSError):
+        return "n/a"  # before the year 1 or after 9999

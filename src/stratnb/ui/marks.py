@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stratnb.kernels.layout import ENTER
 from stratnb.model import Fill
 from stratnb.ui.chart import Ops, put
-from stratnb.ui.format import quantity, signed, stamp, tone, words
+from stratnb.ui.format import cents, quantity, signed, stamp, tone, words
 from stratnb.view import OrderView, PositionView
 
 __all__ = [
@@ -116,14 +116,16 @@ def trade_marks(
 def _result(deal: Deal, x: float, y: float, stop: float | None) -> dict[str, Any]:
     """Return the note at the last exit: R, or the money when the first stop is not known."""
     r, where = deal.r_multiple(stop), "above" if deal.direction > 0 else "below"
-    text = signed(deal.pnl) if r is None else f"{signed(r, 1)} R"
+    text = signed(deal.pnl, cents(deal.exits[-1].symbol)) if r is None else f"{signed(r, 1)} R"
     return {"x": x, "y": y, "t": text, "tone": tone(deal.pnl) or "mute", "at": where}
 
 
 def trade_words(deal: Deal, stop: float | None) -> str:
     """Return a trade on one line: number, direction, entry time, and what it made or that it is open."""
     r = deal.r_multiple(stop)
-    made = (signed(deal.pnl), "" if r is None else f"{signed(r, 1)} R") if deal.closed else ("open",)
+    made: tuple[str, ...] = ("open",)
+    if deal.closed:
+        made = (signed(deal.pnl, cents(deal.exits[-1].symbol)), "" if r is None else f"{signed(r, 1)} R")
     way = "▲ Long" if deal.direction > 0 else "▼ Short"
     return words([f"#{deal.number} {way}", stamp(deal.entry_ms), *made])
 

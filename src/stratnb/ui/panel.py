@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -139,7 +140,7 @@ class Panel(metaclass=_OnePerBoard):
             self._clear()  # the pump had failed and ticks again
         if self.closed or self._failed or (now_s < self._due_s and not force):
             return
-        self._due_s = now_s + 1.0 / self.hz - 0.01
+        self._due_s = (math.floor(now_s * self.hz + 0.02) + 1.0) / self.hz - 0.01  # equal rates show equal pictures
         try:
             self.paint(picture(self.board))
         except StratnbError as error:

@@ -171,7 +171,8 @@ def serve(server: Server) -> int:
     with _terminated_as_interrupt(), subprocess.Popen(server.command, env=dict(server.environment)) as process:
         try:
             _wait_until_up(server, process)
-            print(f"\n  Open  {server.url}\n  Stop  Ctrl-C\n", flush=True)  # noqa: T201 - the address is the output
+            dark = "" if "/lab?" in server.url else f"  Dark  {server.url}&theme=dark\n"
+            print(f"\n  Open  {server.url}\n{dark}  Stop  Ctrl-C\n", flush=True)  # noqa: T201 - the address is the output
             return process.wait()
         except KeyboardInterrupt:
             return 0

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import ipywidgets as w
 
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, StratnbError
 from stratnb.ui.controls import btn, field, segment, show, styled
 from stratnb.ui.dashboards import Dashboard, error_card
 from stratnb.ui.format import escape
 from stratnb.ui.panel import root
-from stratnb.ui.panels.acting import refusal_html
+from stratnb.ui.panels.acting import followable, refusal_html
 from stratnb.ui.panels.engine_bar import parse_paths
 from stratnb.ui.pump import pump
 from stratnb.ui.serve import data_files
@@ -30,6 +30,11 @@ BUSY: Final = (
     "that takes about half a minute. Later starts load them from disk in about two seconds."
 )
 SYNTHETIC, FILES = "Synthetic", "My candle files"
+HINTS: Final = {
+    "data_quality": "mend the source, or start the synthetic market and open the file there with Repair rows on",
+    "timeframe_missing": "write the timeframe into the file's name, such as btc_usdt_5m.csv",
+    "timeframe_mismatch": "write the timeframe into the file's name, such as btc_usdt_5m.csv",
+}
 WORDS: Final = {
     SYNTHETIC: "Ten markets of one-minute candles from a seeded generator. No real prices, no keys, no network.",
     FILES: "CSV or Parquet with time, open, high, low, close and volume; the symbol comes from the file name.",
@@ -80,6 +85,7 @@ class StartPage:
             '<span class="sn-badge">PAPER</span><h1>stratnb trader</h1>'
             "<p>No engine runs yet. It starts when you press the button, belongs to this page alone, trades on paper "
             "only and stops 30 s after the page is closed.</p>"
+            '<p class="sn-themes">Look: <a href="?theme=light">light</a> or <a href="?theme=dark">dark</a></p>'
         )
         row = styled(w.HBox([self.button, self.elapsed]), "sn-row")
         parts = [styled(head, "sn-starthead"), self.market, self.words, self.paths, row, self.busy, self.refusal]
@@ -93,7 +99,11 @@ class StartPage:
         """Start the engine on the chosen market; a second click does nothing."""
         if self._work is not None or self.dashboard is not None:
             return
-        paths = tuple(parse_paths(self.paths.value)) if self.market.value == FILES else ()
+        try:
+            paths = tuple(parse_paths(self.paths.value)) if self.market.value == FILES else ()
+        except ConfigError as error:
+            self._refused(error)
+            return
         if self.market.value == FILES and not paths:
             self._refused(
                 ConfigError("missing", "no candle file was given", hint="give a path, or take the synthetic market")
@@ -132,6 +142,8 @@ class StartPage:
         pump().on_absent(self._absent_s, lambda: board.submit("stop", flatten=False))
 
     def _refused(self, error: BaseException) -> None:
+        if isinstance(error, StratnbError) and self.market.value == FILES:
+            error = followable(error, HINTS, self.paths.value)
         self.said.value = f'<span role="alert">{refusal_html(error)}</span>'
         show(self.refusal, True)
 

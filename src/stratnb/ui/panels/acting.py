@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from stratnb.ui.controls import btn, show, styled
 from stratnb.ui.format import escape
 from stratnb.ui.panel import Panel
 
-__all__ = ["ActingPanel", "refusal_html"]
+__all__ = ["ActingPanel", "followable", "refusal_html"]
 
 LOG: Final = logging.getLogger("stratnb.ui")
 
@@ -33,6 +35,19 @@ def refusal_html(error: BaseException) -> str:
     lines = "".join(f"<li>{escape(finding)}</li>" for finding in found[:_FINDINGS_MOST])
     more = f"<li>and {len(found) - _FINDINGS_MOST} more</li>" if len(found) > _FINDINGS_MOST else ""
     return words + (f"<ul>{lines}{more}</ul>" if lines else "")
+
+
+def followable(error: StratnbError, hints: Mapping[str, str], paths: str = "") -> StratnbError:
+    """Return the error with a remedy that the place of its fields has, and one for typed paths apart by spaces."""
+    hint = hints.get(error.code, error.hint)
+    several = len(re.findall(r"\.(?:csv|txt|tsv|parquet|pq)\b", paths, flags=re.IGNORECASE)) > 1 and ";" not in paths
+    if several and error.code.startswith(("file", "folder", "path")):
+        hint = "separate the paths with ;"
+    if hint == error.hint:
+        return error
+    given = error.findings if isinstance(error, ConfigError) else ()
+    found = [replace(each, hint=re.sub(r"^repair='\w+' to", "Repair rows would", each.hint)) for each in given]
+    return ConfigError(error.code, error.message, value=error.value, hint=hint, findings=found)
 
 
 class ActingPanel(Panel):

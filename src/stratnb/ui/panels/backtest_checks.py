@@ -14,10 +14,12 @@ from stratnb.errors import ConfigError, Finding, StratnbError
 from stratnb.market_data.archive import Archive, Series
 from stratnb.market_data.candles import Candles
 from stratnb.market_data.load import load_candles
+from stratnb.market_data.paths import typed_path
 from stratnb.research.backtest import configure
 from stratnb.strategy.documents import build_config
 from stratnb.strategy.plan import Plan as Layout
-from stratnb.ui.format import age, count, escape, stamp
+from stratnb.ui.format import age, count, escape, stamp, to_number
+from stratnb.ui.panels.acting import followable
 from stratnb.view import Board
 
 __all__ = ["Checked", "Draft", "Examiner", "Plan", "engine_candles", "findings_html", "parse_number", "parse_time"]
@@ -26,6 +28,13 @@ CANDLES_MOST: Final = 1_000_000
 DAY_MS: Final = 86_400_000
 COST_MOST: Final = 0.05
 SIMULATION: Final = "execution.simulation."
+_NAMED: Final = "write the timeframe into the file's name, such as btc_usdt_5m.csv"
+_HINTS: Final = {
+    "data_quality": "switch Repair rows on, or mend the source",
+    "timeframe_missing": _NAMED,
+    "timeframe_mismatch": _NAMED,
+    "symbol_missing": "give the Symbol",
+}
 
 T = TypeVar("T")
 
@@ -99,11 +108,11 @@ def parse_time(text: str, what: str, *, last: bool = False) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        start = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
         raise ConfigError(
             "time", f"{what} {text!r} is not a time", value=text, hint="write 2026-01-31 or 2026-01-31 14:05"
         ) from error
-    start = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     return start + DAY_MS - 1 if last and len(text) == len("2026-01-31") else start
 
 
@@ -112,15 +121,23 @@ def parse_number(text: str, what: str, low: float, high: float) -> float | None:
     if not text.strip():
         return None
     try:
-        value = float(text.replace(",", ""))
+        value = to_number(text)
     except ValueError as error:
-        raise ConfigError(
-            "type", f"{what} {text!r} is not a number", value=text, hint=f"give {low:g} to {high:g}"
-        ) from error
+        meant = text.replace(",", ".")
+        hint = f"did you mean {meant}?" if _is_number(meant) else f"give {low:g} to {high:g}"
+        raise ConfigError("type", f"{what} {text!r} is not a number", value=text, hint=hint) from error
     if not low <= value <= high:
         fit = f"did you mean {value / 100:g}?" if low <= value / 100 <= high else f"give {low:g} to {high:g}"
         raise ConfigError("range", f"{what} {value:g} is outside {low:g} to {high:g}", value=value, hint=fit)
     return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        to_number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def findings_html(checked: Checked) -> str:
@@ -150,7 +167,8 @@ class Examiner:
         plan = Plan(draft.title, strategy or draft.strategy, cash or 10_000.0, costs, draft.loaded)
         layout = None if strategy is None else _tried(found, "Strategy", lambda: _layout(strategy, part, costs, found))
         summary = "" if part is None or layout is None else _judge(part, layout, found)
-        return Checked(plan, part, tuple(dict.fromkeys(found)), summary, self._series(draft))
+        each = tuple({(one.severity, str(one)): one for one in found}.values())  # values may be no keys
+        return Checked(plan, part, each, summary, self._series(draft))
 
     def _strategy(self, draft: Draft) -> str | Mapping[str, Any]:
         return self.board.document(draft.loaded) if draft.loaded else draft.strategy
@@ -170,8 +188,13 @@ class Examiner:
     @staticmethod
     def _series(draft: Draft) -> tuple[Series, ...]:
         """Return what an archive holds."""
-        folder = Path(draft.path.strip()).expanduser()
-        return Archive(folder).list() if draft.source == "Archive" and draft.path.strip() and folder.is_dir() else ()
+        if draft.source != "Archive" or not draft.path.strip():
+            return ()
+        try:
+            folder = typed_path(draft.path.strip())
+            return Archive(folder).list() if folder.is_dir() else ()
+        except StratnbError:
+            return ()  # the check of the candles says it
 
     def _candles(self, draft: Draft) -> Candles:
         """Return all candles of the draft's source."""
@@ -179,7 +202,7 @@ class Examiner:
             if not draft.symbol:
                 raise ConfigError("no_feed", "there is no feed", hint="start the engine, or choose a file")
             return engine_candles(self.board, draft.symbol, draft.timeframe)
-        path = Path(draft.path.strip()).expanduser()
+        path = typed_path(draft.path.strip())
         if not draft.path.strip():
             what = "the candle file" if draft.source == "File" else "the archive's folder"
             raise ConfigError("missing", f"{what} is missing", hint="give its path, or use the feed")
@@ -189,7 +212,10 @@ class Examiner:
         key = (path, about and (about.st_mtime_ns, about.st_size), draft.symbol, draft.repair)
         if self._kept is None or self._kept[0] != key:
             options = {"symbol": draft.symbol.strip() or None, "repair": "all" if draft.repair else ()}
-            self._kept = (key, load_candles(path, **options)[0])  # type: ignore[arg-type]
+            try:
+                self._kept = (key, load_candles(path, **options)[0])  # type: ignore[arg-type]
+            except ConfigError as error:
+                raise followable(error, _HINTS, draft.path) from error
         return self._kept[1]
 
     @staticmethod
@@ -264,5 +290,7 @@ def _tried(found: list[Finding], path: str, call: Callable[[], T]) -> T | None:
     except StratnbError as error:
         inner = tuple(error.findings) if isinstance(error, ConfigError) else ()
         where = "" if error.message.startswith(path) else path
+        if inner and error.hint:
+            found.append(Finding(where, error.code, error.message, value=error.value, hint=error.hint))
         found += inner or (Finding(where, error.code, error.message, value=error.value, hint=error.hint),)
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import re
 from typing import Final
@@ -10,7 +9,8 @@ from typing import Final
 from stratnb.errors import Refused
 from stratnb.research.backtest import Backtest
 from stratnb.research.runs import SavedRun, store
-from stratnb.ui.format import escape, megabytes
+from stratnb.ui.format import megabytes
+from stratnb.ui.panels.download import download
 
 __all__ = ["EXPORTS", "export", "file_name", "save"]
 
@@ -50,6 +50,4 @@ def export(result: Backtest | SavedRun, what: str) -> str:
         hint = "save it to a file of the kernel instead"
         raise Refused("too_large", f"{name} has {megabytes(len(data))}, too much for a link", hint=hint)
     kind = "application/gzip" if name.endswith(".gz") else "application/json" if what == "run.json" else "text/csv"
-    address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    label = f"Save {name}, {megabytes(len(data))}"
-    return f'<a class="sn-save" download="{escape(name)}" href="{address}">{escape(label)}</a>'
+    return download(name, data, kind, f"Save {name}, {megabytes(len(data))}")

@@ -11,8 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from stratnb.market_data.candles import Gaps
-from stratnb.research.figures import CONVENTIONS
-from stratnb.ui.format import Cell, age, count, delta, na, num, pct, quantity, share, side, signed, time_cell
+from stratnb.model import timeframe_ms
+from stratnb.research.conventions import explained
+from stratnb.research.daily import DAY_MS
+from stratnb.ui.format import Cell, age, cents, count, delta, na, num, pct, quantity, share, side, signed, time_cell
+from stratnb.ui.panels.performance_rows import TITLES, counted, judged, missing, noted
 
 __all__ = [
     "COUNT_COLUMNS",
@@ -21,9 +24,11 @@ __all__ = [
     "compare_columns",
     "compare_rows",
     "count_rows",
+    "elapsed_days",
     "figure",
     "figure_rows",
     "gap_rows",
+    "price_decimals",
     "run_columns",
     "run_rows",
     "title_of",
@@ -45,24 +50,21 @@ GAP_COLUMNS: Final[list[dict[str, Any]]] = [
     {"key": "missing", "label": "Missing candles", "align": "r"},
     {"key": "time", "label": "Time", "align": "r"},
 ]
-_WORDS = {"cagr": "Yearly return", "n": "Trades", "pnl": "PnL", "sqn": "SQN"}
 
 
 def title_of(name: str) -> str:
     """Return the screen name of a figure.
 
     >>> title_of("max_drawdown"), title_of("cagr")
-    ('Max drawdown', 'Yearly return')
+    ('Max drawdown', 'CAGR')
     """
-    return _WORDS.get(
-        name, name.removesuffix("_s").replace("_", " ").capitalize().replace("pnl", "PnL").replace("Pnl", "PnL")
-    )
+    return TITLES.get(name) or name.removesuffix("_s").replace("_", " ").capitalize()
 
 
-def figure(name: str, value: Any, missing: str = "undefined") -> Cell:
-    """Return the cell of a figure by what its name says it is; undefined is n/a."""
+def figure(name: str, value: Any, reason: str = "undefined", *, quote: str = "") -> Cell:
+    """Return the cell of a figure by what its name says it is, money in a quote currency; undefined is n/a."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return na(missing)
+        return na(reason)
     if isinstance(value, (str, bool)):
         return str(value)
     words = set(name.split("_"))
@@ -73,22 +75,36 @@ def figure(name: str, value: Any, missing: str = "undefined") -> Cell:
     if words & set(_FRACTIONS) and not name.endswith("_s"):
         return pct(float(value))
     if words & set(_MONEY) and "factor" not in words:
-        return delta(float(value))
+        return delta(float(value), cents(quote))
+    if "quantity" in words:
+        return {"t": ("−" if value < 0 else "") + quantity(float(value)), "n": float(value)}
+    if words & {"fees", "equity"}:
+        return num(float(value), cents(quote))
     return count(int(value)) if float(value).is_integer() and abs(value) < 1e12 else num(float(value))
 
 
-def figure_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the key figures in their order, each with its convention in the tooltip."""
-    missing = "no trade" if figures.get("trades") == 0 else "too little data"
+def elapsed_days(result: Any) -> float:
+    """Return the days from the open of a run's first candle to the close of its last."""
+    times = result.close_ms
+    return float(times[-1] - times[0] + timeframe_ms(result.timeframe)) / DAY_MS if len(times) else 0.0
+
+
+def figure_rows(figures: Mapping[str, Any], quote: str = "", *, days: float = math.inf) -> list[dict[str, Any]]:
+    """Return the key figures of a run of so many days in their order, named and judged as in the performance panel."""
+    known = judged(figures, days)
     return [
-        {"id": name, "label": title_of(name), "pri": 1, "v": _explained(name, figure(name, value, missing))}
-        for name, value in figures.items()
+        {"id": name, "label": title_of(name), "pri": 1, "v": _explained(name, known, quote, days)} for name in known
     ]
 
 
-def _explained(name: str, cell: Cell) -> Cell:
-    known = CONVENTIONS.get(name, "")
-    return {**({"t": cell} if isinstance(cell, str) else cell), "title": known} if known else cell
+def _explained(name: str, known: Mapping[str, Any], quote: str, days: float = math.inf) -> Cell:
+    """Return the cell of a figure with N or n, its flag and its convention; a figure of no convention is plain."""
+    cell = figure(name, known[name], missing(name, known, days), quote=quote)
+    if name not in TITLES:
+        return cell
+    made = {"t": cell} if isinstance(cell, str) else cell
+    sub = counted(name, known) if known[name] is not None and {"days", "trades"} <= set(known) else ""
+    return {**made, **noted(name, explained(name), sub, days)}
 
 
 def trade_columns() -> list[dict[str, Any]]:
@@ -116,23 +132,24 @@ def trade_columns() -> list[dict[str, Any]]:
     ]
 
 
-def trade_rows(trades: pd.DataFrame, stops: npt.ArrayLike | None = None) -> list[dict[str, Any]]:
+def trade_rows(trades: pd.DataFrame, stops: npt.ArrayLike | None = None, quote: str = "") -> list[dict[str, Any]]:
     """Return the newest trades first, at most `TRADES_SHOWN`; `stops` are the planned ones, NaN where unknown."""
     newest, last = trades.iloc[::-1].head(TRADES_SHOWN), len(trades)
     rows = newest.itertuples(index=False)
-    decimals = _decimals(newest)
+    decimals = price_decimals(float(newest["entry_price"].max()) if len(newest) else 1.0), cents(quote)
     known = np.full(last, math.nan) if stops is None else np.asarray(stops, np.float64)
     found = (dict(zip(newest.columns, values, strict=True)) for values in rows)
     return [_trade(last - i, trade | {"stop": float(known[last - i - 1])}, decimals) for i, trade in enumerate(found)]
 
 
-def _decimals(trades: pd.DataFrame) -> int:
-    """Return the decimals that show six digits of the trades' prices."""
-    highest = float(trades["entry_price"].max()) if len(trades) else 1.0
-    return min(max(5 - math.floor(math.log10(highest)), 0), 8) if highest > 0 else 2
+def price_decimals(price: float) -> int:
+    """Return the decimals that show six digits of a price."""
+    return min(max(5 - math.floor(math.log10(price)), 0), 8) if price > 0 else 2
 
 
-def _trade(i: int, t: Mapping[str, Any], decimals: int) -> dict[str, Any]:
+def _trade(i: int, t: Mapping[str, Any], digits: tuple[int, int]) -> dict[str, Any]:
+    """Return the row of a trade; `digits` are the decimals of prices and of money."""
+    decimals, money = digits
     start, end = _ms(t["entry"]), _ms(t["exit"])
     held = None if start is None or end is None else (end - start) / 1000.0
     return {
@@ -144,8 +161,8 @@ def _trade(i: int, t: Mapping[str, Any], decimals: int) -> dict[str, Any]:
         "closed": time_cell(end, date=True),
         "exit": _price(t["exit_price"], decimals),
         "qty": {"t": quantity(t["quantity"]), "n": t["quantity"]},
-        "pnl": delta(t["pnl"]),
-        "fees": {"t": num(t["fees"]), "n": t["fees"]},
+        "pnl": delta(t["pnl"], money),
+        "fees": {"t": num(t["fees"], money), "n": t["fees"]},
         "ret": delta_percent(t["return_fraction"]),
         "r": _risks(t),
         "held": {"t": age(held), "n": held or 0.0},
@@ -259,10 +276,15 @@ def compare_columns(names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"key": "name", "label": "Figure", "cls": "is-wide", "sort": False}, *runs]
 
 
-def compare_rows(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per figure that any of the runs has."""
-    names = list(dict.fromkeys(name for run in runs for name in run))
+def compare_rows(
+    runs: Sequence[Mapping[str, Any]], quotes: Sequence[str] = (), days: Sequence[float] = ()
+) -> list[dict[str, Any]]:
+    """Return one row per figure that any of the runs has, money in the quote currency of each, days its length."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    length = days or [math.inf] * len(runs)
+    known = [judged({**names, **run}, most) for run, most in zip(runs, length, strict=True)]
+    columns = list(zip(known, quotes or [""] * len(runs), length, strict=True))
     return [
-        {"id": name, "name": title_of(name), **{f"r{i}": figure(name, run.get(name)) for i, run in enumerate(runs)}}
+        {"id": name, "name": title_of(name)} | {f"r{i}": _explained(name, *column) for i, column in enumerate(columns)}
         for name in names
     ]

@@ -41,6 +41,11 @@ class Run:
         """Return the name in lists and headings."""
         return f"{self.number} · {self.plan.title}"
 
+    @property
+    def quote(self) -> str:
+        """Return the currency of its money."""
+        return self.result.quote if isinstance(self.result, SavedRun) else str(self.result.plan.market.quote)
+
 
 def opened(path: str, candles: Candles | None) -> Run:
     """Return the run that a file holds, with the candles if they are those it ran on."""
@@ -121,7 +126,8 @@ class RunList(w.VBox):  # type: ignore[misc]
         if len(chosen) < 2:
             return
         self.compared.cols = rows.compare_columns([run.name for run in chosen])
-        self.compared.rows = rows.compare_rows([run.figures for run in chosen])
+        days = [rows.elapsed_days(run.result) for run in chosen]
+        self.compared.rows = rows.compare_rows([run.figures for run in chosen], [run.quote for run in chosen], days)
         self.curve.draw([(run.name, *_indexed(run.result)) for run in chosen])
 
 

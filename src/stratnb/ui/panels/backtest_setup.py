@@ -11,7 +11,8 @@ from stratnb.market_data.archive import Series
 from stratnb.strategy.documents import names
 from stratnb.ui.controls import chip, dropdown, field, segment, show, styled
 from stratnb.ui.panels.backtest_checks import Checked, Draft, findings_html
-from stratnb.view import Board, EngineView
+from stratnb.ui.panels.performance_data import named
+from stratnb.view import Board, EngineView, StrategyView
 
 __all__ = ["BacktestSetup"]
 
@@ -50,7 +51,7 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
 
     def paint(self, view: EngineView) -> None:
         """Offer the loaded strategies before the shipped ones, and the symbols of the feed."""
-        loaded = [(f"{s.title or s.name} · {s.symbol} (loaded)", ("loaded", s.strategy_id)) for s in view.strategies]
+        loaded = [(f"{name} (loaded)", ("loaded", strategy_id)) for strategy_id, name in named(view).items()]
         self._offer(self.strategy, [*loaded, *((name, ("library", name)) for name in names())])
         self._offer(self.symbol, [(symbol, symbol) for symbol in view.markets])
 
@@ -65,7 +66,7 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         return Draft(
             strategy=name if row is None else row.name,
             loaded=row.strategy_id if row else "",
-            title=f"{(row.title or row.name) if row else name} on {candles}",
+            title=f"{_title(row) if row else name} on {candles}",
             source=source,
             path=path,
             symbol=symbol,
@@ -117,3 +118,8 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         box.options = options
         box.value = chosen if chosen in known else known[0] if known else None
         self._offering = False
+
+
+def _title(row: StrategyView) -> str:
+    """Return the title of a loaded strategy with its label, when it has one of its own."""
+    return f"{row.title or row.name}{f' {row.label}' if row.label not in ('', 'main') else ''}"

@@ -14,8 +14,9 @@ from stratnb.model import Trade
 from stratnb.ui.chart import Chart, Update, attr, put
 from stratnb.ui.controls import btn, show, styled
 from stratnb.ui.figures import DECIDED, LEVELS, LINES, price_figure
-from stratnb.ui.format import escape, side, signed, stamp
+from stratnb.ui.format import cents, escape, side, signed, stamp
 from stratnb.ui.marks import deals, trade_marks
+from stratnb.ui.panels.backtest_rows import price_decimals
 from stratnb.ui.panels.backtest_runs import Run
 from stratnb.ui.window import gaps, grouped, price_columns
 
@@ -93,7 +94,7 @@ class TradePicture(w.VBox):  # type: ignore[misc]
 
     def _draw(self, run: Run, candles: Candles, trade: Trade) -> None:
         rows, step = around(candles, trade.entry_ms, trade.exit_ms)
-        self._scale(_decimals(float(rows[:, 1].max())))
+        self._scale(price_decimals(float(rows[:, 1].max())))
         stops = dict(zip((t.trade_no for t in self._trades), run.result.planned_stops, strict=True))
         first, last = float(rows[0, 5]), float(rows[-1, 5]) + step
         past = [fill for fill in run.result.all_fills if fill.time_ms < last]
@@ -122,17 +123,12 @@ def _heading(place: int, trade: Trade) -> str:
     """Return the trade in words, as safe HTML."""
     way = str(side(trade.direction)["t"])
     period = f"{stamp(trade.entry_ms)} to {stamp(trade.exit_ms)} UTC"
-    words = f"{period}, {signed(trade.pnl)}, {trade.reason.replace('_', ' ')}"
+    words = f"{period}, {signed(trade.pnl, cents(trade.symbol))}, {trade.reason.replace('_', ' ')}"
     return f"<strong>{escape(f'Trade {place + 1} {way}')}</strong> {escape(words)}"
 
 
 def _known(stop: float | None) -> float | None:
     return None if stop is None or not np.isfinite(stop) else float(stop)
-
-
-def _decimals(price: float) -> int:
-    """Return the decimals that show six digits of a price."""
-    return min(max(5 - int(np.floor(np.log10(price))), 0), 8)
 
 
 def _candle_ops(rows: Floats, step: int) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ class PriceChart(Panel):
         self._trade.observe(lambda change: self._trade_chosen(), "value")
         png = controls.btn("PNG", "quiet", tip="Save the drawing as a picture", do=self._save)
         table = controls.btn("CSV", "quiet", tip="Save the shown candles with lines and decisions", do=self._export)
-        return [self._strategy, self._timeframe, self._range, self._trade, png, table]
+        return [self._strategy, self._timeframe, self._range, self._trade, controls.row(png, table)]
 
     def show(self, strategy_id: str) -> None:
         """Show another strategy at the next tick."""
@@ -90,12 +90,6 @@ class PriceChart(Panel):
         if self.feed is not None:
             self.feed.go_to(time_ms, center=center)
             self._touch()
-
-    def show_last_trade(self) -> None:
-        """Move to the newest fill of the strategy."""
-        fills = self.board.fills(self.feed.window.strategy_id) if self.feed else ()
-        if fills:
-            self.show_at(fills[-1].time_ms, center=True)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the drawn candles, lines and decisions; `open_time` is UTC, a provisional candle has not closed."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import ipywidgets as w
 import numpy as np
 import pandas as pd
 
+from stratnb.errors import ConfigError
 from stratnb.kernels.layout import ACTIONS, DENIALS
 from stratnb.model import timeframe_ms
 from stratnb.ui.controls import btn, chip, dropdown, field, show, styled, text
-from stratnb.ui.format import count, escape, stamp
+from stratnb.ui.format import cents, count, escape, stamp
 from stratnb.ui.panel import Panel
+from stratnb.ui.panels.backtest_checks import parse_time
 from stratnb.ui.panels.decision_rows import (
     ANALYZERS,
     CHECKS,
@@ -55,7 +56,7 @@ class DecisionPanel(Panel):
         self._shown: Any = None
         self._strategy: StrategyView | None = None
         self._echo = False
-        self._decimals = 2
+        self._decimals, self._money = 2, 2
         self.verdict = styled(w.HTML(), "sn-verdict")
         self.analyzers = Table(caption="Analyzers", cols=ANALYZERS)
         self.score = Table(caption="Score and confidence", cols=CHECKS)
@@ -124,6 +125,7 @@ class DecisionPanel(Panel):
             return
         self.show_empty()
         self._decimals = view.markets.get(self._strategy.symbol, 2)
+        self._money = cents(self._strategy.symbol)
         self._offer(view)
         decision = self.board.decision(chosen, self.selection.open_time_ms)
         missing = "" if decision else self.board.undecided(chosen, self.selection.open_time_ms)
@@ -168,7 +170,7 @@ class DecisionPanel(Panel):
         self.risk.show(check_rows(decision.risk) if decision else [])
         self.inputs.show(input_rows(decision, self._decimals) if decision else [])
         step = decision.close_time_ms - decision.open_time_ms if decision else MINUTE_MS
-        self.links.show(link_rows(decision.links, self._decimals, step) if decision else [])
+        self.links.show(link_rows(decision.links, self._decimals, step, money=self._money) if decision else [])
         decided = decision is not None and decision.action != "WARMING"
         show(self.tables, decided)
         show(self.first, decision is not None)
@@ -231,12 +233,15 @@ class DecisionPanel(Panel):
         if self._echo:
             return
         try:
-            wanted = datetime.fromisoformat(change["new"].strip()).replace(tzinfo=UTC).timestamp() * 1000
-        except ValueError:
-            self.frame.note(f"{change['new']!r} is not a time; write 2026-01-31 14:05")
+            wanted = parse_time(change["new"], "Candle")
+        except ConfigError as error:
+            self.frame.note(f"{error.message}; {error.hint}")
+            return
+        if wanted is None:
+            self._choose(None)
             return
         step = self._step_ms()
-        self._choose(wanted // step * step)
+        self._choose(max(wanted // step * step, 0))
 
     def _step_ms(self) -> int:
         """Return the length of the strategy's candles."""

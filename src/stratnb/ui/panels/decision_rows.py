@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stratnb.ui.format import delta, dot, num, quantity, side, signed, stamp, words
+from stratnb.ui.format import cents, delta, dot, num, quantity, side, signed, stamp, words
 from stratnb.view import AnalyzerView, CheckView, DecisionView, LinkView
 
 __all__ = [
@@ -137,7 +137,7 @@ def _result(check: CheckView) -> dict[str, Any]:
     return dot("ok", "Pass") if check.passed else dot("err", "Fail")
 
 
-def link_rows(links: Sequence[LinkView], decimals: int, step_ms: int) -> list[dict[str, Any]]:
+def link_rows(links: Sequence[LinkView], decimals: int, step_ms: int, *, money: int = 2) -> list[dict[str, Any]]:
     """Return a row and a line below it per order, fill and trade, with a button that goes to its candle."""
     rows: list[dict[str, Any]] = []
     for i, link in enumerate(links):
@@ -149,7 +149,7 @@ def link_rows(links: Sequence[LinkView], decimals: int, step_ms: int) -> list[di
                 "cls": "has-note",
                 "n": {"t": link.kind.capitalize(), "sub": link.ident if link.kind != "fill" else ""},
                 "d": side(link.side),
-                "p": "–" if link.pnl is None else delta(link.pnl),
+                "p": "–" if link.pnl is None else delta(link.pnl, money),
                 "act": {"acts": [{"a": "go", "t": "Go", "label": f"Show the candle of {stamp(link.time_ms)}"}]},
             }
         )
@@ -196,7 +196,8 @@ def _levels(decision: DecisionView, decimals: int) -> str:
     if decision.targets:
         parts.append("targets " + " and ".join(num(target, decimals) for target in decision.targets))
     if decision.notional is not None:
-        parts.append(f"notional {num(decision.notional)}")
+        money = cents(decision.strategy_id.partition("#")[0])
+        parts.append(f"notional {num(decision.notional, money)}")
     return " · ".join(parts) or decision.reason_text
 
 

@@ -1,4 +1,4 @@
-"""Links that save a text as a file, from the page itself."""
+"""Links that save a file, from the page itself."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from stratnb.ui.format import escape
 __all__ = ["download"]
 
 
-def download(name: str, content: str, kind: str) -> str:
-    """Return a link that saves a text as a file, from the page itself."""
-    data = base64.b64encode(content.encode()).decode()
-    return (
-        f'<a class="sn-save" download="{escape(name)}" href="data:{escape(kind)};base64,{data}">Save {escape(name)}</a>'
-    )
+def download(name: str, content: str | bytes, kind: str, label: str = "") -> str:
+    """Return a link that saves a text or bytes as a file, from the page itself; it says "Save name" or `label`."""
+    data = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+    address = f"data:{escape(kind)};base64,{data}"
+    return f'<a class="sn-save" download="{escape(name)}" href="{address}">{escape(label or f"Save {name}")}</a>'

@@ -11,11 +11,15 @@ from typing import Any, ClassVar
 import ipywidgets as w
 import pandas as pd
 
-from stratnb.errors import StratnbError
-from stratnb.ui.controls import Confirm, btn, dropdown, field, show, styled
-from stratnb.ui.format import age, count, delta, dot, escape, millis, num, pct, share
-from stratnb.ui.panels.acting import ActingPanel
+from stratnb.errors import ConfigError, StratnbError
+from stratnb.market_data.load import load_candles
+from stratnb.market_data.paths import typed_path
+from stratnb.model import TIMEFRAMES
+from stratnb.ui.controls import Confirm, btn, chip, dropdown, field, show, styled
+from stratnb.ui.format import age, cents, count, delta, dot, escape, millis, num, pct, share
+from stratnb.ui.panels.acting import ActingPanel, followable
 from stratnb.ui.widgets import Table
+from stratnb.ui.work import Work
 from stratnb.view import EngineView, FeedView
 
 __all__ = ["EngineBar", "feed_text", "figures", "parse_paths", "role_text"]
@@ -30,12 +34,17 @@ _RISKS = {"ACTIVE": ("ok", "Normal"), "REDUCING": ("warn", "Reducing"), "HALTED"
 _SPEEDS = [("1×", 1.0), ("5×", 5.0), ("20×", 20.0), ("60×", 60.0), ("600×", 600.0), ("Max", math.inf)]
 _MODES = [("One active", "exclusive"), ("Any number", "parallel")]
 _NEAR = 0.8
+_HINTS = {
+    "data_quality": "switch Repair rows on and open it again, or mend the source",
+    "timeframe_missing": "choose the Timeframe and open it again",
+    "timeframe_mismatch": "choose the Timeframe and open it again",
+}
 _SYNTHETIC = "Synthetic market"
 
 
 def figures(view: EngineView) -> list[dict[str, Any]]:
     """Return the key figures of the bar; `pri` 2 and 3 drop out in narrow places."""
-    start = view.equity - view.day_pnl
+    start, money = view.equity - view.day_pnl, cents(view.quote)
     used = view.gross_exposure
     exposure: dict[str, Any] = {"t": share(used)}
     if view.exposure_limit:
@@ -49,12 +58,12 @@ def figures(view: EngineView) -> list[dict[str, Any]]:
     of = f"of {view.max_open_positions}" if view.max_open_positions is not None else ""
     return [
         {"id": "state", "label": "Engine", "pri": 1, "v": _state(view)},
-        {"id": "equity", "label": f"Equity, {view.quote}", "pri": 1, "v": num(view.equity)},
+        {"id": "equity", "label": f"Equity, {view.quote}", "pri": 1, "v": num(view.equity, money)},
         {
             "id": "day",
             "label": "Day PnL",
             "pri": 1,
-            "v": delta(view.day_pnl, sub=pct(view.day_pnl / start) if start > 0 else ""),
+            "v": delta(view.day_pnl, money, sub=pct(view.day_pnl / start) if start > 0 else ""),
         },
         {"id": "exposure", "label": "Gross exposure", "pri": 1, "v": exposure},
         {
@@ -99,7 +108,7 @@ def parse_paths(text: str) -> list[str]:
     >>> parse_paths(" btc.csv ; eth.parquet;")
     ['btc.csv', 'eth.parquet']
     """
-    return [str(Path(part.strip()).expanduser()) for part in text.split(";") if part.strip()]
+    return [str(typed_path(part.strip())) for part in text.split(";") if part.strip()]
 
 
 class EngineBar(ActingPanel):
@@ -165,7 +174,9 @@ class EngineBar(ActingPanel):
         )
         styled(self.upload, "sn-btn", "sn-upload").observe(self._uploaded, "value")
         close = btn("Close", "quiet", do=lambda: show(self.drawer, False))
-        entry = [self.path, self.open, self.upload, close, self.open_confirm]
+        self.repair = chip("Repair rows", False, "Mend faulty rows of the files instead of refusing them")
+        self.timeframe = dropdown("Timeframe", [("From the file", ""), *((name, name) for name in TIMEFRAMES)], "")
+        entry = [self.path, self.timeframe, self.repair, self.open, self.upload, close, self.open_confirm]
         self.drawer = styled(w.HBox(entry), "sn-drawer", "sn-off")
         self._paths: list[str] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -284,7 +295,11 @@ class EngineBar(ActingPanel):
         show(self.drawer, "sn-off" in self.drawer._dom_classes)
 
     def _open_paths(self) -> None:
-        paths = parse_paths(self.path.value)
+        try:
+            paths = parse_paths(self.path.value)
+        except ConfigError as error:
+            self.refuse(error)
+            return
         if paths:
             self._open(paths)
 
@@ -292,12 +307,27 @@ class EngineBar(ActingPanel):
         self._paths = paths
         hide = lambda _: show(self.drawer, False)  # noqa: E731
         done = f"{len(paths)} files opened. Press Start to replay them."
-        self.act("open_feed", paths=paths, then=hide, done=done, **how)
+        how |= {"then": hide, "done": done}
+        if not self.repair.value and not self.timeframe.value:
+            self.act("open_feed", paths=paths, **how)
+            return
+
+        def _read(job: Any) -> None:
+            if job.error is not None:
+                self.refuse(job.error)
+            else:
+                self.act("open_feed", candles=job.result(), **how)
+
+        options: dict[str, Any] = {"repair": "all" if self.repair.value else ()}
+        options["timeframe"] = self.timeframe.value or None
+        self.dismiss()
+        self.tell("Reading the files")
+        self.pump.track(Work(lambda **_: [load_candles(path, **options)[0] for path in paths]), _read)
 
     def refuse(self, error: BaseException) -> None:
         """Ask whether loaded strategies may go when sound files were refused because of them; else show the refusal."""
         if not isinstance(error, StratnbError) or error.code != "strategies_loaded":
-            super().refuse(error)
+            super().refuse(error if not isinstance(error, StratnbError) else followable(error, _HINTS, self.path.value))
             return
         view, paths = self._view, self._paths
         held = ", closes open positions" if view and view.open_positions else ""

@@ -92,6 +92,8 @@ class EquityPanel(Panel):
             return
         self.show_empty()
         self._tell(sample)
+        paired = (f"s{k}" for k in range(len(self.scope.ids))) if sample.is_pair else ()
+        self.scope.tell(view, [*paired, *(line.key for line in sample.lines)])
         if self.tabs.value == CURVE:
             first = sample.lines[0]
             self.curve.paint(sample, figures_of(first, sample.held))

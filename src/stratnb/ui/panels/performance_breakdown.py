@@ -11,7 +11,7 @@ import pandas as pd
 from stratnb.research.conventions import FEW
 from stratnb.research.daily import correlation, monthly
 from stratnb.research.results import hour_weekday
-from stratnb.ui.format import Cell, count, delta, na, num, pct, tone
+from stratnb.ui.format import Cell, cents, count, delta, na, num, pct, tone
 from stratnb.ui.panels.performance_data import DAYS_NEEDED, Line, Sample
 from stratnb.ui.panels.performance_figures import WEEKDAYS
 from stratnb.ui.panels.performance_rows import TableRows
@@ -121,23 +121,24 @@ def weekday_table(lines: tuple[Line, ...]) -> TableRows:
         {"key": "best", "label": "Best hour, UTC", "align": "r", "sort": False},
         {"key": "worst", "label": "Worst hour, UTC", "align": "r", "sort": False},
     ]
+    money = cents(next((trade.symbol for line in lines for trade in line.trades), ""))
     rows = []
     for name, pnl, n in zip(WEEKDAYS, sums, counts, strict=True):
         total = int(n.sum())
-        cells: dict[str, Cell] = {"pnl": delta(float(pnl.sum())) if total else na("no trade")}
-        cells |= {"best": _hour(pnl, n, 1.0), "worst": _hour(pnl, n, -1.0)}
+        cells: dict[str, Cell] = {"pnl": delta(float(pnl.sum()), money) if total else na("no trade")}
+        cells |= {"best": _hour(pnl, n, 1.0, money), "worst": _hour(pnl, n, -1.0, money)}
         few = " ⚑" if total < FEW else ""
         rows.append({"id": name, "day": name, "n": {"t": f"{count(total)}{few}", "n": total}, **cells})
     return cols, rows
 
 
-def _hour(pnl: npt.NDArray[np.float64], n: npt.NDArray[np.int64], way: float) -> Cell:
+def _hour(pnl: npt.NDArray[np.float64], n: npt.NDArray[np.int64], way: float, money: int) -> Cell:
     """Return the hour with the largest (way 1) or smallest (-1) sum."""
     held = np.flatnonzero(n)
     if not len(held):
         return "–"
     hour = int(held[np.argmax(way * pnl[held])])
-    return {**delta(float(pnl[hour])), "sub": f"{hour:02d}:00, n {int(n[hour])}"}
+    return {**delta(float(pnl[hour]), money), "sub": f"{hour:02d}:00, n {int(n[hour])}"}
 
 
 def excursion_frame(lines: tuple[Line, ...]) -> pd.DataFrame:

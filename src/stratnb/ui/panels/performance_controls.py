@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import ipywidgets as w
 
 from stratnb.ui import controls
+from stratnb.ui.format import escape
 from stratnb.ui.panels.performance_data import Scope, named
 from stratnb.view import EngineView
 
@@ -35,6 +36,7 @@ class ScopeControls:
         self.a = controls.dropdown("A", [("–", "")], "")
         self.b = controls.dropdown("B", [("–", "")], "")
         self.said = controls.styled(w.HTML(), "sn-muted", "sn-off")
+        self.none = controls.styled(w.HTML(), "sn-legend", "sn-off")
         for box in (self.range, self.market, self.a, self.b):
             box.observe(lambda _: self._changed(), "value")
         self.more.observe(lambda change: self._add(str(change["new"] or "")), "value")
@@ -44,7 +46,7 @@ class ScopeControls:
         """Return the controls in two rows."""
         choice = controls.row(self.chips, self.more, cls="sn-switches")
         rest = controls.row(self.range, self.market, self.a, self.b, self.said)
-        return [choice, controls.row(rest, cls="sn-switches")]
+        return [choice, controls.row(rest, cls="sn-switches"), self.none]
 
     @property
     def scope(self) -> Scope:
@@ -68,6 +70,17 @@ class ScopeControls:
         if not self._market_chosen and view.strategies and view.strategies[0].symbol in markets:
             self._market_chosen = True
             self.market.value = view.strategies[0].symbol
+
+    def tell(self, view: EngineView, drawn: Iterable[str]) -> None:
+        """Say which chosen strategies have no curve, and why; `drawn` are the keys of the lines."""
+        keys, states = set(drawn), {row.strategy_id: row.state for row in view.strategies}
+        on = zip(self.ids, self.chips.children, strict=True)
+        lost = [i for k, (i, chip) in enumerate(on) if chip.value and f"s{k}" not in keys and i in states]
+        said = [f"{self._titles[i]} has no curve in this range: it is {states[i]}" for i in lost]
+        text = f"<span role='status'>{escape('; '.join(said))}.</span>" if said else ""
+        if self.none.value != text:
+            self.none.value = text
+            controls.show(self.none, bool(text))
 
     def _fill(self, known: tuple[str, ...]) -> None:
         """Fill the free places with the first strategies that have none."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stratnb.model import TIMEFRAMES, Fill, Trade
 from stratnb.research.daily import DAY_MS, against, daily_series, returns_of
 from stratnb.research.figures import all_figures
-from stratnb.research.results import activity_figures, excursions, round_trips
+from stratnb.research.results import activity_figures, buy_and_hold, excursions, round_trips
 from stratnb.ui.figures import CURVES
 from stratnb.view import Board, EngineView, StrategyView
 
@@ -43,7 +43,8 @@ class Line:
     """One compared curve in the range: `rows` (time_ms, equity), its first row being the start.
 
     `trades` are those closed in the range, `paths` their (MAE, MFE), `fills` the fills of each of its strategies.
-    `worst` is the max drawdown that the engine saw on every candle, where the range is the whole run.
+    `worst` is the max drawdown that the engine saw on every candle, where the range is the whole run. `closes` are
+    the closing times of its candles, `candles` those that buy and hold is bought in, and `fee` that of one side.
     """
 
     key: str
@@ -55,6 +56,8 @@ class Line:
     fills: tuple[tuple[Fill, ...], ...] = ()
     fee: float | None = None
     worst: float = 0.0
+    closes: Floats = field(default_factory=lambda: np.empty(0))
+    candles: Floats = field(default_factory=lambda: np.empty((0, 6)))
 
     @property
     def elapsed_days(self) -> float:
@@ -86,13 +89,22 @@ class Line:
             found |= {"max_drawdown": self.worst, "recovery_factor": whole / self.worst}
         known = self.paths[np.isfinite(self.paths).all(axis=1)] if len(self.paths) else NO_ROWS
         found |= {name: float(known[:, k].mean()) if len(known) else None for k, name in enumerate(_PATHS)}
-        span = {"start_ms": float(start_ms), "end_ms": float(times[-1])}
-        found |= activity_figures(self.fills, mean_equity=float(equity.mean()) if self.fills else 0.0, **span)
+        closes = self.closes if len(self.closes) else self.rows[1:, 0]
+        closes = closes[(closes > start_ms) & (closes <= times[-1])]
+        mean = float(equity.mean()) if self.fills else 0.0
+        found |= activity_figures(self.fills, start_ms=float(start_ms), close_ms=closes, mean_equity=mean)
         found |= {"buy_and_hold": None, "alpha": None, "beta": None}
         if held is not None and held.key != self.key:
-            gain = float(held.rows[-1, 1] / held.rows[0, 1] - 1.0)
-            found |= {"buy_and_hold": gain - 2.0 * (held.fee or 0.0)} | against(self.returns(), held.returns())
+            beside = held.beside(self.rows)
+            if len(beside.rows):
+                found["buy_and_hold"] = float(beside.rows[-1, 1] / beside.rows[0, 1] - 1.0)
+            found |= against(self.returns(), beside.returns())
         return found
+
+    def beside(self, rows: Floats) -> Line:
+        """Return buy and hold over the time of other points, bought at the first open from their start on."""
+        candles = self.candles[self.candles[:, 5] >= rows[0, 0]]
+        return replace(self, rows=hold(candles, rows[1:, 0], float(rows[0, 1]), self.fee or 0.0))
 
 
 _PATHS: Final = ("average_mae", "average_mfe")
@@ -133,17 +145,18 @@ def named(view: EngineView) -> dict[str, str]:
     return {key: name if seen.count(name) == 1 else f"{name} {labels[key]}" for key, name in plain.items()}
 
 
-def hold(rows: Floats, at: Floats, start: float) -> Floats:
+def hold(rows: Floats, at: Floats, start: float, fee: float = 0.0) -> Floats:
     """Return (time, worth) of `start` put into a market at its first open, at the times `at` of closed candles.
 
-    `rows` are candles as of `Board.candles` from the first time on; times before the first close are left out.
+    It is what selling would leave, after the `fee` of both sides. `rows` are candles as of `Board.candles` from the
+    first time on; times before the first close are left out.
     """
     if len(rows) < 2 or not len(at) or rows[0, 0] <= 0:
         return NO_ROWS
     closed = rows[:, 5] + (rows[1, 5] - rows[0, 5])
     index = np.searchsorted(closed, at, side="right") - 1
     inside = index >= 0
-    worth = start * rows[index[inside], 3] / rows[0, 0]
+    worth = start * (1.0 + buy_and_hold(float(rows[0, 0]), rows[index[inside], 3], fee))
     first = np.array([[rows[0, 5], start]])
     return np.vstack([first, np.column_stack([at[inside], worth])])
 
@@ -168,6 +181,7 @@ class Sampler:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._known: dict[str, tuple[tuple[float, ...], Traded]] = {}
+        self._opened: tuple[tuple[float, float], dict[str, Floats]] = ((0.0, 0.0), {})
 
     def sample(self, view: EngineView, scope: Scope) -> Sample | None:
         """Return the lines of a scope, or None while the account has no curve."""
@@ -199,7 +213,8 @@ class Sampler:
         made = [pair for _, trades, paths in each for pair in zip(trades, paths, strict=True)]
         made = sorted((pair for pair in made if pair[0].exit_ms >= start), key=lambda pair: pair[0].exit_ms)
         paths = np.array([path for _, path in made]).reshape(-1, 2)
-        return Line("account", "Account", "", rows, tuple(trade for trade, _ in made), paths, fills)
+        closes = self._closes(view, {row.symbol for row in view.strategies}, start)
+        return Line("account", "Account", "", rows, tuple(trade for trade, _ in made), paths, fills, closes=closes)
 
     def _strategy(self, view: EngineView, row: StrategyView, i: int, start: float) -> list[Line]:
         rows = self._board.equity(row.strategy_id)
@@ -209,21 +224,29 @@ class Sampler:
         fills, trades, paths = self._trades(view, row)
         inside = [k for k, trade in enumerate(trades) if trade.exit_ms >= start]
         kept = tuple(trades[k] for k in inside)
-        return [Line(f"s{i}", row.strategy_id, CURVES[i][2], rows[first:], kept, paths[inside], (fills,))]
+        closes = self._closes(view, {row.symbol}, start)
+        own = (kept, paths[inside], (fills,))
+        return [Line(f"s{i}", row.strategy_id, CURVES[i][2], rows[first:], *own, closes=closes)]
+
+    def _closes(self, view: EngineView, symbols: set[str], start: float) -> Floats:
+        """Return the closing times of the feed's candles of some markets from a time on."""
+        timeframe = _timeframe(view)
+        step, many = TIMEFRAMES[timeframe], int((view.now_ms - start) / TIMEFRAMES[timeframe]) + 2
+        if self._opened[0] != (view.now_ms, start):
+            self._opened = ((view.now_ms, start), {})
+        opens = self._opened[1]
+        for symbol in symbols - opens.keys():
+            opens[symbol] = self._board.candles(symbol, timeframe, last=many)[:, 5]
+        return np.unique(np.concatenate([opens[symbol] for symbol in symbols])) + step if symbols else np.empty(0)
 
     def _held(self, view: EngineView, market: str, rows: Floats) -> list[Line]:
         """Return buy and hold of a market from the start of the range, bought with the equity of the account."""
         timeframe, first, end = _timeframe(view), float(rows[0, 0]), float(rows[-1, 0])
         many = int((end - first) / TIMEFRAMES[timeframe]) + 2
         candles = self._board.candles(market, timeframe, last=many, before_ms=int(end))
-        worth = hold(candles[candles[:, 5] >= first], rows[1:, 0], float(rows[0, 1]))
-        if len(worth) < 2:
-            return []
-        paid = [
-            fill for own, _, _ in (made for _, made in self._known.values()) for fill in own if fill.symbol == market
-        ]
-        fee = paid[-1].fee / (paid[-1].quantity * paid[-1].price) if paid else None
-        return [Line("hold", f"Buy and hold {market}", "is-bh", worth, fee=fee)]
+        fee = view.fees.get(market, 0.0)
+        line = Line("hold", f"Buy and hold {market}", "is-bh", rows, fee=fee, candles=candles).beside(rows)
+        return [line] if len(line.rows) >= 2 else []
 
     def _trades(self, view: EngineView, row: StrategyView) -> Traded:
         """Return fills, closed trades and their excursions of a strategy; they are read when it has traded."""

@@ -10,19 +10,24 @@ import pandas as pd
 
 from stratnb.research.conventions import FEW, OF_TRADES, explained
 from stratnb.research.falls import largest_in_money
-from stratnb.ui.format import Cell, age, count, delta, na, num, pct, share, signed, stamp, tone
+from stratnb.ui.format import Cell, age, cents, count, delta, na, num, pct, share, signed, stamp, tone
 from stratnb.ui.panels.performance_data import DAYS_NEEDED, Line, Sample
 
 __all__ = [
     "FIGURES",
     "KEY_FIGURES",
+    "TITLES",
     "Known",
     "TableRows",
+    "counted",
     "figure_cell",
     "figures_frame",
     "figures_of",
     "figures_table",
+    "judged",
     "key_rows",
+    "missing",
+    "noted",
 ]
 
 Kind = Literal["pct", "share", "money", "gain", "num", "age", "count", "chance"]
@@ -102,7 +107,6 @@ PLAIN: Final = frozenset(
     | {"open_drawdown", "open_drawdown_s", "longest_drawdown_s", "average_drawdown"}
 )
 MISSING: Final = {
-    "cagr": "needs 1 day",
     "sharpe": "no spread",
     "sortino": "no negative day",
     "omega": "no negative day",
@@ -129,18 +133,25 @@ MISSING: Final = {
     "calmar": "no fall",
 }
 _KINDS: Final = {name: kind for group in FIGURES.values() for name, _, kind in group}
-_TITLES: Final = {name: title for group in FIGURES.values() for name, title, _ in group}
+TITLES: Final = {name: title for group in FIGURES.values() for name, title, _ in group}
 
 
 def figures_of(line: Line, held: Line | None) -> dict[str, float | None]:
     """Return the figures of a line; under two days those that need days are None."""
-    found = line.figures(held)
-    if line.has_ratios:
-        return found
-    return {name: value if name in PLAIN or name in OF_TRADES else None for name, value in found.items()}
+    return judged(line.figures(held), line.elapsed_days)
 
 
-def figure_cell(name: str, known: Known, line: Line) -> Cell:
+def judged(figures: Known, elapsed_days: float) -> dict[str, float | None]:
+    """Return figures with those that need days as None while there are too few."""
+    few = elapsed_days < DAYS_NEEDED
+    return {name: None if few and _needs_days(name) else value for name, value in figures.items()}
+
+
+def _needs_days(name: str) -> bool:
+    return name in _KINDS and name not in PLAIN and name not in OF_TRADES
+
+
+def figure_cell(name: str, known: Known, line: Line, quote: str = "") -> Cell:
     """Return the cell of a figure with N or n, a flag under 30 of them, and the convention in its tooltip."""
     value, told = known.get(name), explained(name)
     if name == "max_drawdown_money" and value:
@@ -148,12 +159,20 @@ def figure_cell(name: str, known: Known, line: Line) -> Cell:
         told += f". From {stamp(peak)} to {stamp(trough)} UTC"
     if value is None:
         return {**na(_why(name, known, line)), "title": told}
-    cell, sub = _valued(_KINDS[name], value), _counted(name, known)
+    cell, sub = _valued(_KINDS[name], value, cents(quote)), counted(name, known)
+    return {**cell, **noted(name, told, sub, line.elapsed_days)}
+
+
+def noted(name: str, told: str, sub: str, elapsed_days: float) -> dict[str, str]:
+    """Return the tooltip of a figure, which explains a flag, and what stands beside it."""
+    if name == "days" and np.isfinite(elapsed_days):
+        sub = f"over {elapsed_days:.1f} days{f', {sub}' if sub else ''}"
+        told += ". A day that the range has only in part counts"
     told += f". {FLAG} under {FEW} {'trades' if name in OF_TRADES else 'days'}: it says little" if FLAG in sub else ""
-    return {**cell, "title": told} | ({"sub": sub} if sub else {})
+    return {"title": told} | ({"sub": sub} if sub else {})
 
 
-def _counted(name: str, known: Known) -> str:
+def counted(name: str, known: Known) -> str:
     """Return how many days or trades a figure is of, flagged when they are few; a count has its flag only."""
     sign, of = ("n", "trades") if name in OF_TRADES else ("N", "days")
     many = int(known[of] or 0)
@@ -164,21 +183,27 @@ def _counted(name: str, known: Known) -> str:
 
 def _why(name: str, known: Known, line: Line) -> str:
     """Return why a figure is not defined."""
-    if name in OF_TRADES:
-        return MISSING.get(name, "no trade") if known["trades"] else "no trade"
     if name in ("buy_and_hold", "alpha", "beta") and known["buy_and_hold"] is None:
         return "itself" if line.key == "hold" else "none chosen"
-    if name not in PLAIN and not line.has_ratios:
-        return f"needs {DAYS_NEEDED} days, has {line.elapsed_days:.1f}"
+    return missing(name, known, line.elapsed_days)
+
+
+def missing(name: str, known: Known, elapsed_days: float) -> str:
+    """Return why a figure is not defined, as far as days and trades tell."""
+    if name in OF_TRADES:
+        return MISSING.get(name, "no trade") if known.get("trades") else "no trade"
+    if _needs_days(name) and elapsed_days < DAYS_NEEDED:
+        return f"needs {DAYS_NEEDED} days, has {elapsed_days:.1f}"
     return MISSING.get(name, "undefined")
 
 
-def _valued(kind: Kind, value: float) -> dict[str, Any]:
+def _valued(kind: Kind, value: float, money: int) -> dict[str, Any]:
     """Return the cell of a number of a kind."""
     if kind in ("pct", "gain"):
-        text = pct(value) if kind == "pct" else signed(value)
+        text = pct(value) if kind == "pct" else signed(value, money)
         return {"t": text, "n": value, "tone": tone(value)}
     texts = {"share": share(value, 2), "age": age(value), "count": count(int(value)), "chance": num(value, 4)}
+    texts["money"] = num(value, money)
     return {"t": texts.get(kind, num(value)), "n": value}
 
 
@@ -186,10 +211,10 @@ def key_rows(line: Line, known: Known, quote: str) -> list[dict[str, Any]]:
     """Return the key figures of a line above the curve."""
     pnl = float(line.rows[-1, 1] - line.rows[0, 1])
     rows: list[tuple[str, str, Cell]] = [
-        ("equity", f"Equity, {quote}", num(float(line.rows[-1, 1]))),
-        ("pnl", f"PnL, {quote}", delta(pnl)),
+        ("equity", f"Equity, {quote}", num(float(line.rows[-1, 1]), cents(quote))),
+        ("pnl", f"PnL, {quote}", delta(pnl, cents(quote))),
     ]
-    rows += [(name, _TITLES[name], figure_cell(name, known, line)) for name in KEY_FIGURES]
+    rows += [(name, TITLES[name], figure_cell(name, known, line, quote)) for name in KEY_FIGURES]
     return [{"id": name, "label": label, "v": cell, "pri": 1, "title": explained(name)} for name, label, cell in rows]
 
 
@@ -204,19 +229,21 @@ def figures_table(sample: Sample, known: Mapping[str, Known]) -> TableRows:
     for group, figures in FIGURES.items():
         rows.append({"id": group, "span": group, "cls": "is-group"})
         for name, title, kind in figures:
-            cells = {line.key: figure_cell(name, known[line.key], line) for line in sample.lines}
+            cells = {line.key: figure_cell(name, known[line.key], line, sample.quote) for line in sample.lines}
             if pair:
-                cells["difference"] = _difference(kind, *(known[line.key].get(name) for line in pair))
+                a, b = (known[line.key].get(name) for line in pair)
+                cells["difference"] = _difference(kind, a, b, cents(sample.quote))
             rows.append({"id": name, "name": {"t": title, "title": explained(name)}, **cells})
     return cols, rows
 
 
-def _difference(kind: Kind, a: float | None, b: float | None) -> Cell:
+def _difference(kind: Kind, a: float | None, b: float | None, money: int) -> Cell:
     """Return the cell of A - B."""
     if a is None or b is None:
         return na()
     apart = a - b
     texts = {"pct": pct(apart), "share": pct(apart), "count": signed(apart, 0), "chance": signed(apart, 4)}
+    texts |= dict.fromkeys(("money", "gain"), signed(apart, money))
     texts["age"] = ("−" if apart < 0 else "+") + age(abs(apart))
     return {"t": texts.get(kind, signed(apart)), "n": apart}
 

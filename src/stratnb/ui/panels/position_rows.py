@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stratnb.model import Trade
-from stratnb.ui.format import age, count, delta, na, num, pct, quantity, share, side, signed, sized, stamp, time_cell
+from stratnb.ui.format import (
+    age,
+    cents,
+    count,
+    delta,
+    na,
+    num,
+    pct,
+    quantity,
+    share,
+    side,
+    signed,
+    sized,
+    stamp,
+    time_cell,
+)
 from stratnb.view import OrderView, PositionView
 
 __all__ = ["ORDERS", "POSITIONS", "TRADES", "net_rows", "order_row", "row", "stop_effect", "trade_rows"]
@@ -53,7 +68,7 @@ TRADES = [
 
 def row(p: PositionView, *, now_ms: int) -> dict[str, Any]:
     """Return the row of one position."""
-    held = (now_ms - p.opened_ms) / 1000
+    held, money = (now_ms - p.opened_ms) / 1000, cents(p.symbol)
     return {
         "id": p.strategy_id,
         "name": _name(p.strategy_id, p.symbol),
@@ -61,8 +76,8 @@ def row(p: PositionView, *, now_ms: int) -> dict[str, Any]:
         "qty": quantity(p.quantity),
         "entry": num(p.entry_price, p.decimals),
         "mark": num(p.mark_price, p.decimals),
-        "value": num(p.notional),
-        "pnl": delta(p.unrealized_pnl),
+        "value": num(p.notional, money),
+        "pnl": delta(p.unrealized_pnl, money),
         "r": sized(p.r_multiple, signed(p.r_multiple), reason="no stop"),
         "stop": _stop(p),
         "targets": _targets(p),
@@ -82,7 +97,7 @@ def net_rows(positions: Sequence[PositionView]) -> list[dict[str, Any]]:
 def _net(symbol: str, group: list[PositionView]) -> dict[str, Any]:
     held = sum(p.side * p.quantity for p in group)
     value = sum(p.side * p.notional for p in group)
-    gross = sum(p.notional for p in group)
+    gross, money = sum(p.notional for p in group), cents(symbol)
     return {
         "id": f"net {symbol}",
         "cls": "is-sum",
@@ -91,8 +106,8 @@ def _net(symbol: str, group: list[PositionView]) -> dict[str, Any]:
         "qty": quantity(held),
         "entry": "–",
         "mark": num(group[0].mark_price, group[0].decimals),
-        "value": {"t": num(abs(value)), "title": f"Gross {num(gross)}"},
-        "pnl": delta(sum(p.unrealized_pnl for p in group)),
+        "value": {"t": num(abs(value), money), "title": f"Gross {num(gross, money)}"},
+        "pnl": delta(sum(p.unrealized_pnl for p in group), money),
         "r": "–",
         "stop": "–",
         "targets": "–",
@@ -114,7 +129,8 @@ def _stop(p: PositionView) -> dict[str, Any]:
         return na("no stop")
     moves = max(len(p.stop_history) - 1, 0)
     risk = p.side * (p.mark_price - p.stop) * p.quantity
-    notes = [p.stop_reason, f"moved {moves} times" if moves else "", f"from here it costs {num(max(risk, 0.0))}"]
+    cost = f"from here it costs {num(max(risk, 0.0), cents(p.symbol))}"
+    notes = [p.stop_reason, f"moved {moves} times" if moves else "", cost]
     first = "" if p.initial_stop is None or not moves else f"first at {num(p.initial_stop, p.decimals)}"
     away = p.side * (p.mark_price - p.stop) / p.mark_price if p.mark_price else 0.0
     told = ", ".join(note for note in (*notes, first) if note)
@@ -147,7 +163,8 @@ def stop_effect(p: PositionView, price: float | None) -> str:
         return f"{now}, mark {num(p.mark_price, p.decimals)}. A stop can only be tightened."
     result = p.side * (price - p.entry_price) * p.quantity
     away = pct(p.side * (p.mark_price - price) / p.mark_price) if p.mark_price else "n/a"
-    return f"{now}. At {num(price, p.decimals)}: {away} from the mark, result there {signed(result)} before costs."
+    there = f"result there {signed(result, cents(p.symbol))} before costs"
+    return f"{now}. At {num(price, p.decimals)}: {away} from the mark, {there}."
 
 
 def order_row(order: OrderView, *, now_ms: int) -> dict[str, Any]:
@@ -169,33 +186,33 @@ def order_row(order: OrderView, *, now_ms: int) -> dict[str, Any]:
     }
 
 
-def trade_rows(trades: Sequence[Trade], most: int) -> list[dict[str, Any]]:
-    """Return up to `most` trades, newest first, and the sum of all."""
+def trade_rows(trades: Sequence[Trade], most: int, decimals: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return up to `most` trades, newest first, and the sum of all; `decimals` of the prices by symbol."""
     ranked = sorted(trades, key=lambda trade: trade.exit_ms, reverse=True)
-    made = [_trade(trade) for trade in ranked[:most]]
+    made = [_trade(trade, decimals.get(trade.symbol, 8)) for trade in ranked[:most]]
     if not made:
         return []
-    won = sum(trade.pnl > 0 for trade in trades)
-    sums = {"pnl": delta(sum(t.pnl for t in trades)), "fees": num(sum(t.fees for t in trades))}
+    won, money = sum(trade.pnl > 0 for trade in trades), cents(trades[0].symbol)
+    sums = {"pnl": delta(sum(t.pnl for t in trades), money), "fees": num(sum(t.fees for t in trades), money)}
     total = {"t": "All", "n": 0}
     name = {"t": f"{count(len(trades))} trades", "sub": f"{won} won"}
     blank = dict.fromkeys(("side", "qty", "entry", "exit", "part", "held", "why"), "")
     return [*made, {"id": "sum", "cls": "is-sum", "t": total, "name": name, **blank, **sums}]
 
 
-def _trade(trade: Trade) -> dict[str, Any]:
-    held = (trade.exit_ms - trade.entry_ms) / 1000
+def _trade(trade: Trade, decimals: int) -> dict[str, Any]:
+    held, money = (trade.exit_ms - trade.entry_ms) / 1000, cents(trade.symbol)
     return {
         "id": f"{trade.strategy_id} {trade.trade_no}",
         "t": time_cell(trade.exit_ms),
         "name": _name(trade.strategy_id, trade.symbol),
         "side": side(trade.direction),
         "qty": {"t": quantity(trade.quantity), "n": trade.quantity},
-        "entry": {"t": f"{trade.entry_price:,.8g}", "n": trade.entry_price},
-        "exit": {"t": f"{trade.exit_price:,.8g}", "n": trade.exit_price},
-        "pnl": delta(trade.pnl),
+        "entry": {"t": num(trade.entry_price, decimals), "n": trade.entry_price},
+        "exit": {"t": num(trade.exit_price, decimals), "n": trade.exit_price},
+        "pnl": delta(trade.pnl, money),
         "part": {"t": pct(trade.return_fraction), "n": trade.return_fraction},
-        "fees": {"t": num(trade.fees), "n": trade.fees},
+        "fees": {"t": num(trade.fees, money), "n": trade.fees},
         "held": {"t": age(held), "n": held},
         "why": trade.reason.replace("_", " "),
     }

@@ -12,7 +12,7 @@ import pandas as pd
 from stratnb.errors import ConfigError
 from stratnb.model import Trade
 from stratnb.ui.controls import Confirm, btn, dropdown, field, segment, show, styled
-from stratnb.ui.format import escape, num, quantity, signed, words
+from stratnb.ui.format import cents, escape, num, quantity, signed, to_number, words
 from stratnb.ui.panels.acting import ActingPanel
 from stratnb.ui.panels.position_rows import (
     ORDERS,
@@ -37,7 +37,7 @@ class Positions(ActingPanel):
     """The open positions of all strategies; closing one asks first and names the effect, a stop is only tightened."""
 
     title: ClassVar[str] = "Positions"
-    hz: ClassVar[float] = 4.0
+    hz: ClassVar[float] = 2.0
     span: ClassVar[str] = "8"
 
     def body(self) -> list[w.Widget]:
@@ -87,12 +87,14 @@ class Positions(ActingPanel):
         elif self.what.value == "Orders":
             self.orders.show([order_row(order, now_ms=view.now_ms) for order in view.orders])
         else:
-            self.trades.show(trade_rows(view.trades_today, TRADES_MOST))
+            self.trades.show(trade_rows(view.trades_today, TRADES_MOST, view.markets))
         if self._find() is None:
             show(self.stop, False)
         gross = sum(p.notional for p in view.positions)
         trades = len(view.trades_today)
-        held = f"{len(view.positions)} open" + (f", gross {num(gross, 0)} {view.quote}" if view.positions else "")
+        held = f"{len(view.positions)} open"
+        if view.positions:
+            held += f", gross {num(gross, cents(view.quote) - 2)} {view.quote}"
         self.frame.note(words((held, _counted(len(view.orders), "order"), f"{_counted(trades, 'trade')} today")))
 
     def _turn(self, chosen: str) -> None:
@@ -138,7 +140,7 @@ class Positions(ActingPanel):
         part = self.part.value
         effect = f"{'Sells' if p.side > 0 else 'Buys'} {'about ' if part < 1 else ''}{quantity(part * p.quantity)}"
         rest = "Its stop and targets end." if part == 1.0 else "Stop and targets go on for the rest."
-        result = f"about {signed(part * p.unrealized_pnl)} before costs"
+        result = f"about {signed(part * p.unrealized_pnl, cents(p.symbol))} before costs"
         return f"{effect} {p.symbol} of {p.strategy_id} at market, {result}. {rest}"
 
     def _close(self) -> None:
@@ -208,7 +210,7 @@ def _counted(n: int, noun: str) -> str:
 def _number(text: str) -> float | None:
     """Return the finite number that a text is, with or without commas, else None."""
     try:
-        value = float(text.replace(",", ""))
+        value = to_number(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import ipywidgets as w
 
 from stratnb.ui.controls import Confirm, btn, show, styled
-from stratnb.ui.format import age, escape, quantity, signed, stamp, words
+from stratnb.ui.format import age, cents, escape, quantity, signed, stamp, words
 from stratnb.ui.panels.strategy_rows import uptime_s
 from stratnb.view import EngineView, StrategyView
 
@@ -113,7 +113,7 @@ class StrategyMore(w.HBox):  # type: ignore[misc]
         if s is None or not s.side:
             return
         effect = f"{'Sells' if s.side > 0 else 'Buys'} {quantity(s.quantity)} {s.symbol} at market"
-        result = f"about {signed(s.open_pnl)}. Its stop and targets end."
+        result = f"about {signed(s.open_pnl, cents(s.symbol))}. Its stop and targets end."
         done = f"{s.symbol} is being closed."
         self.confirm.ask(
             f"{effect}, {result}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stratnb.ui.format import age, clock, count, delta, dot, na, num, quantity, share, signed, sized, stamp, tag
+from stratnb.ui.format import age, cents, clock, count, delta, dot, na, num, quantity, share, signed, sized, stamp, tag
 from stratnb.view import EngineView, StrategyView
 
 __all__ = ["STATES", "columns", "row", "rows", "uptime_s"]
@@ -27,7 +27,7 @@ def columns(*, every: bool = False) -> list[dict[str, Any]]:
     """Return the columns; those that narrow places drop are kept with `every`."""
     made: list[dict[str, Any]] = [
         {"key": "name", "label": "Strategy", "cls": "is-wide"},
-        {"key": "state", "label": "State"},
+        {"key": "state", "label": "State", "cls": "is-state"},
         {"key": "pos", "label": "Position", "align": "r"},
         {"key": "open", "label": "Open PnL", "align": "r"},
         {"key": "pnl", "label": "PnL total", "align": "r", "title": "Realized and open since the start, after fees"},
@@ -56,19 +56,20 @@ def rows(view: EngineView, shown: Sequence[StrategyView]) -> list[dict[str, Any]
 
 def row(s: StrategyView, view: EngineView, *, named: bool) -> dict[str, Any]:
     """Return the row of one strategy."""
-    held = s.side != 0
+    held, money = s.side != 0, cents(view.quote)
     word = {1: "Long", -1: "Short"}.get(s.side, "Flat")
     position = {"t": f"{word} {quantity(s.quantity)}", "sub": s.symbol.split("/")[0], "n": s.side * s.quantity}
     flat = {"t": "Flat", "tone": "mute", "n": 0.0, **({"sub": f"{s.order} order"} if s.order else {})}
     candle_s = None if s.last_candle_ms is None else max(view.now_ms - s.last_candle_ms, 0) / 1000
+    equity = f"equity {num(s.equity, money)}"
     return {
         "id": s.strategy_id,
-        "cls": "is-err" if s.state == "failed" else "",
+        "cls": "is-err" if s.state == "failed" or s.error else "",
         "name": _name(s, named=named),
         "state": _state(s, view),
         "pos": {**position, "title": f"Exposure {share(s.exposure)} of equity"} if held else flat,
-        "open": delta(s.open_pnl) if held else {"t": "–", "tone": "mute", "n": 0.0},
-        "pnl": {**delta(s.total_pnl), "title": f"Realized {signed(s.realized_pnl)}, equity {num(s.equity)}"},
+        "open": delta(s.open_pnl, money) if held else {"t": "–", "tone": "mute", "n": 0.0},
+        "pnl": {**delta(s.total_pnl, money), "title": f"Realized {signed(s.realized_pnl, money)}, {equity}"},
         "trades": {"t": count(s.trades), "n": s.trades, "title": f"{s.wins} won; entries denied: {s.denials}"},
         "win": sized(s.win_rate, share(s.win_rate), reason="no trade"),
         "factor": sized(s.profit_factor, num(s.profit_factor), reason="no loss"),
@@ -94,8 +95,9 @@ def _name(s: StrategyView, *, named: bool) -> dict[str, Any]:
 
 def _state(s: StrategyView, view: EngineView) -> dict[str, Any]:
     """Return the state; one that could enter says so when the account or its own risk rules let it enter nothing."""
-    if s.state == "failed":
-        return {**dot("err", "Failed", sub=s.error.split(":")[0] if s.error else ""), "title": s.error}
+    if s.state == "failed" or s.error:
+        word = "Failed" if s.state == "failed" else "Halted"
+        return {**dot("err", word, sub=s.error.split(":")[0] if s.error else ""), "title": s.error}
     halted = _blocked(s, view)
     if s.paused:
         return dot("warn", "Paused") | halted
@@ -162,8 +164,9 @@ def _slot(s: StrategyView) -> dict[str, Any]:
 def _actions(s: StrategyView) -> list[dict[str, Any]]:
     """Return the buttons of the row; a button that asks first ends with an ellipsis."""
     name = f"{s.title or s.name} {s.symbol} {s.label}".strip()
-    if s.state == "failed":
-        first = {"a": "activate", "t": "Retry", "label": f"Retry {name}"}
+    if s.state == "failed" or s.error:
+        again = "activate" if s.state == "failed" else "resume"
+        first = {"a": again, "t": "Retry", "label": f"Retry {name}"}
     elif s.state == "dormant":
         first = {"a": "activate", "t": "Activate", "kind": "primary", "label": f"Activate {name}"}
     elif s.paused:

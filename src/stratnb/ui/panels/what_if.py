@@ -107,7 +107,8 @@ class WhatIf:
             self._build(build_config(document).config)
         changes = self.changes()
         newest = None if decision is None else decision.open_time_ms
-        asked = (key, json.dumps(changes, sort_keys=True), newest, decision)
+        faults = tuple(fault for editor in self.editors.values() for fault in editor.faults())
+        asked = (key, json.dumps(changes, sort_keys=True), newest, decision, faults)
         if asked == self._shown:
             return
         self._shown = asked
@@ -116,8 +117,9 @@ class WhatIf:
         except StratnbError as error:
             self._complain("; ".join(map(str, getattr(error, "findings", ()) or (error.message,))))
             return
-        self._complain("")
+        self._complain(f"{faults[0]}. The results are those of the last valid values." if faults else "")
         self._write(found, decision, changes)
+        self.reset.disabled = not (changes or faults)
 
     def _complain(self, fault: str) -> None:
         self.fault.value = f'<span role="alert">{escape(fault)}</span>' if fault else ""
@@ -152,7 +154,6 @@ class WhatIf:
     def _write(self, found: WhatIfView | None, decision: DecisionView | None, changes: Mapping[str, Any]) -> None:
         written = json.dumps(changes, ensure_ascii=False, indent=1)
         self.details.value = f'<span class="sn-details sn-vh">{escape(written)}</span>'
-        self.reset.disabled = not changes
         show(self.result, found is not None and found.decision is not None)
         show(self.reasons, found is not None)
         if found is None:

@@ -4,6 +4,7 @@ const library = () => window.Bokeh?.[BOKEH_VERSION] ?? (window.Bokeh?.version ==
 async function bokeh() {
   for (let i = 0; i < 1000 && !library(); i++) await new Promise(ok => setTimeout(ok, 10));
   if (!library()) throw Error('BokehJS is missing');
+  if (document.body.dataset.voila !== undefined) library().set_log_level?.('error'); // charts start empty: no range yet
   return library();
 }
 
