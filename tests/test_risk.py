@@ -9,62 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blocks_harness import plain
+from risk_desk import TINY, Desk, candle, edge, one_book, settle
 from stratnb.engine import Engine
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
-from stratnb.kernels.risk import check_entry
+from stratnb.kernels.rules import trip_external
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import backtest
-from stratnb.services.ledger import AccountLimits, new_account
-from trading_cases import DAY, FREE, LONG, MINUTE, SHORT, START_MS, Floats, document, flat, market, registered, series
-
-CHECK = plain(check_entry.py_func)
-TINY = 1e-6
+from stratnb.services.ledger import AccountLimits
+from trading_cases import DAY, FREE, LONG, MINUTE, SHORT, START_MS, document, flat, market, registered, series
 
 
 @pytest.fixture(autouse=True, scope="module")
 def test_blocks() -> Iterator[None]:
     with registered():
         yield
-
-
-class Desk:
-    """Three books on one account of 10 000, and the settings of an entry."""
-
-    def __init__(self, *, linear: bool = False, cash: float = 10_000.0, **limits: Any) -> None:
-        self.settings = np.zeros(at.W_SETTINGS)
-        self.settings[[at.S_LEVERAGE, at.S_TAKER, at.S_LINEAR]] = 1.0, 0.0, float(linear)
-        self.books = np.zeros((3, at.W_BOOK))
-        self.books[:, [at.B_CAPITAL, at.B_EQUITY, at.B_EQUITY_LOW, at.B_DAY_START]] = cash
-        self.books[:, at.B_USED], self.books[:, at.B_LEVERAGE], self.books[:, at.B_MARK] = 1.0, 1.0, 100.0
-        self.books[:, [at.B_MAX_EXPOSURE, at.B_MAX_DAILY_LOSS]] = math.nan
-        self.books[:, at.B_LINEAR] = float(linear)
-        none = {name: None for name in AccountLimits.model_fields if name not in ("flatten", "require_stop")}
-        self.account = new_account(cash, AccountLimits(**{**none, **limits}))
-        loop.update_account(self.books, self.account)
-        self.decision = np.zeros(at.W_DECISION)
-
-    def hold(self, slot: int, quantity: float, market: float = 0.0) -> None:
-        self.books[slot, [at.B_QUANTITY, at.B_AVERAGE, at.B_MARKET]] = quantity, 100.0, market
-        loop.update_account(self.books, self.account)
-
-    def wait(self, slot: int, sign: float, quantity: float, market: float = 0.0) -> None:
-        self.books[slot, [at.B_ORDER, at.B_ORDER_SIGN, at.B_ORDER_QUANTITY]] = at.ORDER_ENTRY, sign, quantity
-        self.books[slot, [at.B_RESERVED, at.B_MARKET]] = quantity * 100.0, market
-        loop.update_account(self.books, self.account)
-
-    def ask(self, quantity: float, *, sign: float = 1.0, slot: int = 0, stop: float = 95.0) -> str:
-        """Return the reason code of an entry at a price of 100."""
-        args = (self.settings, self.books, slot, self.account, sign, quantity, 100.0, stop, self.decision)
-        return at.DECISION_REASONS[int(CHECK(*args))]
-
-
-def edge(desk: Desk, limit: float, code: str, **options: Any) -> None:
-    """Assert that a quantity below and at the limit passes and one above is denied."""
-    assert desk.ask(limit * (1 - TINY), **options) == "enter"
-    assert desk.ask(limit, **options) == "enter"
-    assert desk.ask(limit * (1 + TINY), **options) == code
 
 
 # Pre-trade rules.
@@ -198,7 +157,7 @@ def test_a_ruined_account_enters_nothing() -> None:
 )
 def test_states_come_before_every_other_rule(account: float, book: float, code: str) -> None:
     desk = Desk(require_stop=True)
-    desk.account[[at.A_STATE, at.A_STATE_REASON]] = account, at.Z_KILL if account else 0.0
+    desk.account[[at.A_STATE, at.A_STATE_REASON]] = account, at.Z_KILL if account == at.HALTED else 0.0
     desk.books[0, [at.B_STATE, at.B_STATE_REASON]] = book, at.Z_DAILY_LOSS if book else 0.0
     assert desk.ask(1e9, stop=math.nan) == code
 
@@ -219,22 +178,6 @@ def test_the_first_failing_rule_is_named() -> None:
 
 
 # The daily loss and the day.
-
-
-def candle(open_ms: float, low: float, close: float) -> Floats:
-    return np.array([[100.0, max(100.0, close), low, close, 1.0, open_ms]])
-
-
-def settle(desk: Desk, open_ms: float, low: float, close: float, length: int = MINUTE) -> int:
-    return loop.settle_all(desk.books, desk.account, candle(open_ms, low, close), np.ones(1), open_ms + length)
-
-
-def one_book(**limits: Any) -> Desk:
-    desk = Desk(**limits)
-    desk.books[1:, at.B_USED] = 0.0
-    desk.books[0, at.B_DAY] = -1.0
-    desk.hold(0, 10.0)
-    return desk
 
 
 @pytest.mark.parametrize(("low", "state"), [(70.0 + 1e-9, at.ACTIVE), (70.0, at.REDUCING), (69.0, at.REDUCING)])
@@ -267,6 +210,7 @@ def test_daily_loss_fires_once_and_ends_at_midnight() -> None:
     settle(desk, START_MS + DAY - MINUTE, 60.0, 60.0)
     assert desk.books[0, at.B_STATE] == at.ACTIVE
     assert desk.books[0, at.B_DAY_START] == 10_000.0 - 400.0
+    desk.books[0, at.B_MARK] = 100.0
     assert desk.ask(1.0) == "enter"
 
 
@@ -316,7 +260,7 @@ def test_midnight_is_settled_once() -> None:
 
 def test_a_latched_state_does_not_end_at_midnight() -> None:
     desk = one_book(daily_loss=0.05)
-    desk.account[[at.A_STATE, at.A_STATE_REASON, at.A_UNTIL]] = at.HALTED, at.Z_KILL, math.inf
+    trip_external(desk.account, at.RULE_KILL, at.Z_KILL, math.inf, START_MS)
     for day in range(3):
         settle(desk, START_MS + (day + 1) * DAY - MINUTE, 100.0, 100.0)
         assert desk.account[at.A_STATE] == at.HALTED
@@ -418,7 +362,8 @@ def test_daily_loss_of_one_strategy_stops_only_its_entries() -> None:
         states = [
             e.payload for e in engine.events.since(0, 10_000) if e.type == "RISK_STATE" and e.strategy_id == keys[0]
         ]
-        assert states == [{"state": "REDUCING", "rule": "daily_loss"}]
+        assert [(each["state"], each["rule"]) for each in states] == [("REDUCING", "daily_loss")]
+        assert states[0]["value"] >= states[0]["limit"] == 0.02
 
 
 def test_daily_loss_of_the_account_closes_everything_until_midnight() -> None:
@@ -477,11 +422,17 @@ def test_the_account_halts_cancel_entries_that_wait_on_quiet_markets() -> None:
         engine.activate(first)
         engine.activate(second)
         engine.step(2)
-        assert engine.desk.exchange.working(second) is not None
+        assert engine.desk.lane(second).order is not None
         engine.step(1)
         assert engine.desk.services.risk.state == "HALTED"
-        assert engine.desk.exchange.working(second) is None
+        assert engine.desk.lane(second).order is None
         assert engine.desk.services.positions.account[at.A_RESERVED] == 0.0
+
+
+def killed(engine: Engine, *, flatten: bool = True) -> tuple[int, int]:
+    """Use the kill switch; return how many entries it canceled and positions it closed."""
+    result = engine.kill("tester", flatten=flatten)
+    return result["canceled"], result["closed"]
 
 
 def test_the_kill_switch_works_twice_and_holds_until_released() -> None:
@@ -496,8 +447,8 @@ def test_the_kill_switch_works_twice_and_holds_until_released() -> None:
     engine, keys = crowd(series(rows), FREE, document())
     with engine:
         engine.step(2)
-        assert engine.kill("tester") == {"canceled": 0, "closed": 2}
-        assert engine.kill("tester") == {"canceled": 0, "closed": 0}
+        assert killed(engine) == (0, 2)
+        assert killed(engine) == (0, 0)
         assert engine.desk.services.risk.state == "HALTED"
         assert engine.desk.services.risk.reason == "kill_switch"
         for key in keys:
@@ -514,7 +465,7 @@ def test_the_kill_switch_cancels_waiting_entries() -> None:
     engine, keys = crowd(series([*flat(1, volume=LONG), *flat(3)]), FREE, document())
     with engine:
         engine.step(1)
-        assert engine.kill("tester", flatten=False) == {"canceled": 2, "closed": 0}
+        assert killed(engine, flatten=False) == (2, 0)
         engine.step(3)
         assert [engine.desk.lane(key).context.book.quantity for key in keys] == [0.0, 0.0]
         assert engine.desk.services.positions.account[at.A_RESERVED] == 0.0
@@ -537,7 +488,7 @@ def test_a_close_by_hand_does_not_judge_the_last_candle_again() -> None:
 def test_the_kill_switch_works_before_the_first_candle() -> None:
     engine, _ = crowd(series(flat(5)), FREE, document())
     with engine:
-        assert engine.kill("tester") == {"canceled": 0, "closed": 0}
+        assert killed(engine) == (0, 0)
         engine.step(5)
 
 

@@ -32,14 +32,17 @@ MINUTE, DAY = 60_000, 86_400_000
 SYMBOL = "AAA/USDT"
 LONG, SHORT, BOOM, IDLE = 7.0, 6.0, 0.5, 1.0
 FREE = AccountLimits(
-    max_open_positions=None,
-    max_per_market=None,
-    market_net=None,
-    market_gross=None,
-    gross_spot=None,
-    gross_linear=None,
-    daily_loss=None,
+    **{name: None for name in AccountLimits.model_fields if name not in ("flatten", "require_stop")}  # type: ignore[arg-type]
 )
+QUIET: dict[str, Any] = {
+    "max_drawdown": None,
+    "max_consecutive_losses": None,
+    "stop_loss_guard": None,
+    "streak_factors": None,
+    "max_trades_per_day": None,
+    "health_factor": False,
+    "drawdown_factor": False,
+}
 
 
 class Scripted(Analyzer, kind="scripted"):
@@ -186,7 +189,10 @@ def wander(
 
 
 def document(name: str = "case", **sections: Any) -> dict[str, Any]:
-    """Return a document that trades one unit on every script signal, all of its capital the account's."""
+    """Return a document that trades one unit on every script signal, all of its capital the account's.
+
+    Rules of its risk that act on the outcome of trades are off but for those that are given.
+    """
     plain: dict[str, Any] = {
         "schema": 1,
         "name": name,
@@ -199,7 +205,7 @@ def document(name: str = "case", **sections: Any) -> dict[str, Any]:
         "capital": {"amount": 1.0},
         "execution": {"simulation": {"slippage": 0.001}},
     }
-    return {**plain, **sections}
+    return {**plain, **sections, "risk": {**QUIET, **sections.get("risk", {})}}
 
 
 class Steps:

@@ -10,12 +10,16 @@ from typing import Literal
 from stratnb.errors import ConfigError, nearest
 
 __all__ = [
+    "FINAL_STATES",
+    "PURPOSES",
     "TIMEFRAMES",
     "Fill",
     "Market",
     "MarketKind",
     "Order",
+    "OrderState",
     "Position",
+    "Purpose",
     "Side",
     "Trade",
     "installed_version",
@@ -23,6 +27,12 @@ __all__ = [
 ]
 
 Side = Literal["buy", "sell"]
+OrderState = Literal[
+    "INTENT", "DENIED", "SENT", "UNKNOWN", "OPEN", "PARTIAL", "FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABSENT"
+]
+FINAL_STATES: frozenset[str] = frozenset({"DENIED", "FILLED", "CANCELED", "EXPIRED", "REJECTED"})
+Purpose = Literal["e", "x", "s", "t", "c", "m"]
+PURPOSES: dict[str, str] = {"e": "entry", "x": "exit", "s": "stop", "t": "target", "c": "close", "m": "manual"}
 MarketKind = Literal["spot", "linear"]
 
 TIMEFRAMES: dict[str, int] = {
@@ -67,7 +77,8 @@ def timeframe_ms(timeframe: str) -> int:
 class Market:
     """A tradable market: precision, minimums and fees (fractions of the notional).
 
-    `tick` and `lot` are the steps of price and quantity; `inferred` names what was guessed from data.
+    `tick` and `lot` are the steps of price and quantity; `inferred` names what was guessed from data; `max_quantity` is
+    the most that one market order takes, None when it is not known.
     """
 
     symbol: str
@@ -80,6 +91,7 @@ class Market:
     taker_fee: float = 0.001
     max_leverage: float = 1.0
     inferred: tuple[str, ...] = ()
+    max_quantity: float | None = None
 
     @property
     def base(self) -> str:
@@ -94,7 +106,10 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An instruction to the exchange; `reduces` says that it only closes."""
+    """An instruction to the exchange; `reduces` says that it only closes, `purpose` (`PURPOSES`) what it is for.
+
+    `order_id` is ours and unique for ever: it is how an order is asked for when its answer was lost.
+    """
 
     order_id: str
     strategy_id: str
@@ -104,6 +119,7 @@ class Order:
     reduces: bool
     reason: str
     created_ms: int
+    purpose: Purpose = "x"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stratnb.errors import ConfigError, nearest
-from stratnb.kernels.jit import STEP, Kernel
+from stratnb.kernels.jit import STEP, Kernel, PythonKernel
 
 __all__ = [
     "CANDLE_COLUMNS",
@@ -59,8 +59,9 @@ class Block(BaseModel):
     """A building block of strategies; subclass one of the five roles with `kind="..."` to register it.
 
     A subclass declares its parameters as fields (bounds, default, title and unit on the `Field`), its outputs, and a
-    static `step` under `@staticmethod` and `@kernel`. Fields named in `structural` shape the block but do not enter
-    `p`. The first `required()` inputs must be finite before the block is stepped; later ones may be NaN.
+    static `step` under `@staticmethod` and `@kernel` (`@python` for one that cannot be compiled; not for exits). Fields
+    named in `structural` shape the block but do not enter `p`. The first `required()` inputs must be finite before the
+    block is stepped; later ones may be NaN.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -247,6 +248,13 @@ def _register(cls: type[Block]) -> None:
             f"{cls.role} kind {cls.kind!r} is already {old.__module__}.{old.__qualname__}",
             value=cls.kind,
             hint="choose another kind",
+        )
+    if cls.role == "exit" and isinstance(cls.step, PythonKernel):
+        raise ConfigError(
+            "python_exit",
+            f"exit kind {cls.kind!r} has a step in plain Python; stops must never wait for one",
+            value=cls.kind,
+            hint="write the step for @kernel",
         )
     if not cls.__module__.startswith("stratnb."):
         _try_out(cls)

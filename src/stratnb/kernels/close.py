@@ -6,11 +6,14 @@ import numpy as np
 from numba import types
 
 from stratnb.kernels.address import caller
+from stratnb.kernels.checks import check_entry
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
     A_FREE,
+    A_MAX_NATR,
+    A_NOW,
     B_CAPITAL,
     B_DENIALS,
     B_ENTRIES,
@@ -24,6 +27,7 @@ from stratnb.kernels.layout import (
     D_CLOSE,
     D_EQUITY,
     D_FLAGS,
+    D_HEALTH,
     D_NOTIONAL,
     D_POSITION,
     D_QUANTITY,
@@ -45,6 +49,7 @@ from stratnb.kernels.layout import (
     H_FILTER_LIST,
     H_FILTERS,
     H_FIRST_STOP,
+    H_NATR,
     H_NODES,
     H_SEGMENTS,
     H_TIMEFRAMES,
@@ -80,6 +85,7 @@ from stratnb.kernels.layout import (
     Z_CONFLICT,
     Z_ENTER,
     Z_HALTED,
+    Z_HEALTH,
     Z_IN_POSITION,
     Z_MANAGING,
     Z_PAUSED,
@@ -89,7 +95,10 @@ from stratnb.kernels.layout import (
     Z_WARMING,
 )
 from stratnb.kernels.levels import call_first_stop, move_levels, show_position
-from stratnb.kernels.risk import check_entry, sum_account
+from stratnb.kernels.measures import loss_at_stop
+from stratnb.kernels.multipliers import size_factor
+from stratnb.kernels.protections import halt_volatile, note_order
+from stratnb.kernels.risk import sum_account
 from stratnb.kernels.trade import place_entry, round_down
 
 __all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
@@ -123,17 +132,21 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
     equity = book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL]
     wanted = ask_size(code, params, memory, price, stop, equity, account[A_FREE])
-    notional = min(wanted, room(params, account, equity)) if wanted > 0.0 else 0.0
+    factor = size_factor(params, book, decision)
+    notional = min(wanted * factor, room(params, account, equity)) if wanted > 0.0 else 0.0
     quantity = round_down(notional / price, params[S_LOT]) if notional > 0.0 else 0.0
     decision[D_STOP] = stop
     decision[D_NOTIONAL] = notional
     decision[D_QUANTITY] = quantity
+    if decision[D_HEALTH] == 0.0:
+        return Z_HEALTH
     if notional <= 0.0:
         return Z_SIZE_ZERO
     reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
     if reason == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
-        place_entry(book, sign, quantity, cost)
+        place_entry(book, sign, quantity, cost, loss_at_stop(params, quantity, price, stop))
+        note_order(book, account[A_NOW])
     return reason
 
 
@@ -201,6 +214,9 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
         show_position(memory, book, memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
         move_levels(code, params, memory, book)
     catchup = book[B_ENTRIES] == ENTRIES_OFF
+    if code[H_NATR] != 0:
+        natr = memory[code[H_NATR]]
+        halt_volatile(book, natr, account[A_MAX_NATR], memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
     if reason == Z_ENTER and not catchup:
         reason = may_enter(book)
         if reason == Z_ENTER:

@@ -1,7 +1,8 @@
 """Compilation: lazy, disk-cached and never stale; long calls run without the interpreter lock.
 
-Three decorators: `helper` (a function that other kernels call), `kernel` (the `step` of a block, reached by its
-address) and `entry` (a function that Python calls). Nothing compiles at import; the first use does.
+Four decorators: `helper` (a function that other kernels call), `kernel` (the `step` of a block, reached by its
+address), `python` (a `step` that is not compiled, reached through a compiled bridge) and `entry` (a function that
+Python calls). Nothing compiles at import; the first use does.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 import numba
 import numpy as np
 import platformdirs
-from numba import njit, types
+from numba import njit, objmode, types
 
-__all__ = ["F8", "F8X2", "I8", "STEP", "Ints", "Kernel", "Row", "entry", "helper", "kernel"]
+__all__ = ["F8", "F8X2", "I8", "STEP", "Ints", "Kernel", "PythonKernel", "Row", "entry", "helper", "kernel", "python"]
 
 Row: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -115,6 +116,27 @@ class Kernel(Generic[P, R]):
         return (self._compiled or self.compiled())(*args, **kwargs)  # type: ignore[no-any-return]
 
 
+class PythonKernel(Kernel[P, R]):
+    """A block's step that stays plain Python: compiled code calls it by the address of a bridge that takes the lock.
+
+    It works on copies of its slices, so that what it keeps of them never outlives the memory they lie in.
+    """
+
+    def _compile(self) -> Any:
+        function: Callable[..., Any] = self.function
+
+        def _on_copies(i: int, state: Row, x: Row, out: Row, p: Row) -> None:
+            own, made = state.copy(), out.copy()
+            function(i, own, x.copy(), made, p.copy())
+            state[:], out[:] = own, made
+
+        def _bridge(i: int, state: Row, x: Row, out: Row, p: Row) -> None:
+            with objmode():
+                _on_copies(i, state, x, out, p)
+
+        return njit(self.signature, **self._options)(_bridge)
+
+
 def entry(signature: Any, *, is_long: bool = False) -> Callable[[Callable[P, R]], Kernel[P, R]]:
     """Compile the function for one signature when it is first called from Python.
 
@@ -127,3 +149,8 @@ def entry(signature: Any, *, is_long: bool = False) -> Callable[[Callable[P, R]]
 def kernel(function: Callable[P, R]) -> Kernel[P, R]:
     """Mark a block's `step(i, state, x, out, p)`."""
     return Kernel(function, STEP)
+
+
+def python(function: Callable[P, R]) -> Kernel[P, R]:
+    """Mark a block's `step` that cannot be compiled; its strategy is stepped in a worker thread with a time limit."""
+    return PythonKernel(function, STEP)

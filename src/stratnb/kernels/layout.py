@@ -2,10 +2,13 @@
 
 Every row is float64 except `code`, the integer table of a plan. Constants are plain integers so that compiled code
 folds them. Prefixes: C_ candle, R_ plan row, H_ header of `code`, N_ node of `code`, S_ settings of a plan,
-G_ timeframe group, B_ book of one strategy, A_ account, F_ fill, D_ decision, W_ width.
+G_ timeframe group, B_ book of one strategy, A_ account, P_ and K_ risk cells that both of these have, F_ fill,
+D_ decision, W_ width.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 # One candle.
 (C_OPEN, C_HIGH, C_LOW, C_CLOSE, C_VOLUME, C_TIME) = range(6)
@@ -44,6 +47,7 @@ H_SEGMENTS = 0
 H_BASE_MS = 24
 (H_ANALYZERS, H_ANALYZER_LIST, H_FILTERS, H_FILTER_LIST, H_ROLE_COLUMNS) = range(26, 31)
 (H_STEP, H_FIRST_STOP, H_ENTER) = range(34, 37)  # addresses of compiled parts
+H_NATR = 37  # the column of an indicator natr on the primary timeframe, 0 without one
 W_HEADER = 40
 
 # One node: a block in place.
@@ -55,13 +59,29 @@ FILL_NAN, FILL_ZERO = 0, 1
 (S_MODE, S_MIN_CONFIDENCE, S_SIGNAL_MIN, S_MAX_CONFLICT, S_MIN_SCORE, S_OPPOSITION, S_MIN_AGREEING) = range(7)
 (S_CONFLICT_FACTOR, S_MIN_CANDLES, S_LONG, S_SHORT, S_CAP, S_LEVERAGE, S_TAKER, S_MAKER, S_SLIPPAGE) = range(7, 16)
 (S_TICK, S_LOT, S_MIN_QUANTITY, S_MIN_NOTIONAL, S_LINEAR, S_MAX_EXPOSURE, S_WEIGHTS, S_COMPOUND) = range(16, 24)
-W_SETTINGS = 24
+(S_MAX_SLIPPAGE, S_MAX_QUANTITY, S_MAX_ORDERS, S_MAX_TRADES, S_HEALTH, S_DRAWDOWN, S_FACTORS) = range(24, 31)
+S_STREAK = 31
+MAX_FACTORS = 20
+W_SETTINGS = 51
 MODE_VOTE, MODE_WEIGHTED, MODE_COVERAGE = 0, 1, 2
 
 # A higher timeframe while it is being built, in the plan's memory.
 (G_OPEN_MS, G_STATE, G_O, G_H, G_L, G_C, G_V, G_CANDLES) = range(8)
 W_GROUP = 8
 GROUP_NONE, GROUP_OPEN, GROUP_WITHHELD = 0, 1, 2
+
+# The risk of a scope, in a book from B_RISK and in the account from A_RISK on: the time of the next release, the pause
+# in force, a block that a service set (a code), the day's highest equity, the peak, limits, codes of outer rules, then
+# when each rule ends: 0 not in force, infinity latched.
+(K_NEXT, K_PAUSE, K_PAUSE_UNTIL, K_BLOCK, K_DAY_HIGH, K_PEAK, K_MAX_DRAWDOWN) = range(7)
+(K_GUARD_COUNT, K_GUARD_MS, K_GUARD_PAUSE, K_LOCK_ARM, K_LOCK_BACK, K_TARGET) = range(7, 13)
+(K_OUTER_REDUCE, K_OUTER_HALT, K_RULES) = range(13, 16)
+(RULE_DAILY, RULE_DRAWDOWN, RULE_LOSSES, RULE_GUARD, RULE_LOW, RULE_LOCK, RULE_TARGET, RULE_VOLATILITY) = range(8)
+(RULE_COOLDOWN, RULE_REDUCE, RULE_HALT, RULE_KILL, RULE_STORM, RULE_FEED) = range(8, 14)
+RULES = 14
+W_RISK = K_RULES + RULES
+LATCHED = inf
+HEALTH_TRADES, CLOSES_KEPT, ORDERS_KEPT = 50, 12, 10
 
 # The book of one strategy: identity, ledger, position, levels, order, risk.
 (B_USED, B_MARKET, B_CAPITAL, B_LEVERAGE, B_LINEAR, B_MAX_EXPOSURE, B_ENTRIES, B_BASE_MS) = range(8)
@@ -75,7 +95,15 @@ W_LEVEL = 3
 (B_ORDER, B_ORDER_SIGN, B_ORDER_QUANTITY, B_ORDER_REASON, B_ORDER_MS, B_RESERVED) = range(58, 64)
 (B_STATE, B_STATE_REASON, B_UNTIL, B_DAY, B_DAY_START, B_MAX_DAILY_LOSS, B_DENIALS, B_AMBIGUOUS) = range(64, 72)
 B_WHOLE = 72
-W_BOOK = 73
+(B_NEWS, B_STREAK, B_LOST, B_TRADE_DAY, B_DAY_TRADES, B_HEALTH_FROM, B_WORKING) = range(73, 80)
+(B_ORDER_RISK, B_NATR, B_MAX_HOLDING, B_MAX_LOSSES, B_COOLDOWN) = range(80, 85)
+(B_LOW_TRADES, B_LOW_MS, B_LOW_RETURN, B_LOW_PAUSE) = range(85, 89)
+B_RISK = 89  # the K_ cells
+B_RETURNS = B_RISK + W_RISK  # returns of the newest trades, a ring
+B_CLOSES = B_RETURNS + HEALTH_TRADES  # when the newest trades closed, negative for a stop at a loss, a ring
+B_ORDERS = B_CLOSES + CLOSES_KEPT  # when the newest orders were sent, in no order
+W_BOOK = B_ORDERS + ORDERS_KEPT
+NEWS_CLOSED, NEWS_FIRED = 1.0, 2.0
 ORDER_NONE, ORDER_ENTRY, ORDER_EXIT = 0.0, 1.0, 2.0
 ENTRIES_OFF, ENTRIES_ON, ENTRIES_MANAGING, ENTRIES_PAUSED = 0.0, 1.0, 2.0, 3.0
 
@@ -84,7 +112,9 @@ ENTRIES_OFF, ENTRIES_ON, ENTRIES_MANAGING, ENTRIES_PAUSED = 0.0, 1.0, 2.0, 3.0
 (A_DAY, A_DAY_START, A_PEAK, A_DRAWDOWN, A_RESERVED) = range(10, 15)
 (A_MAX_OPEN, A_MAX_PER_MARKET, A_MARKET_NET, A_MARKET_GROSS, A_GROSS_SPOT, A_GROSS_LINEAR) = range(15, 21)
 (A_MAX_DAILY_LOSS, A_FLATTEN, A_REQUIRE_STOP) = range(21, 24)
-W_ACCOUNT = 24
+(A_NOW, A_RISK_TRADE, A_RISK_OPEN, A_RATE_STRATEGY, A_RATE_ACCOUNT, A_LIQUIDATION, A_MAX_NATR) = range(24, 31)
+A_RISK = 31  # the K_ cells
+W_ACCOUNT = A_RISK + W_RISK
 # Both rows hold five cells of the risk state in this order, from B_STATE and A_STATE on.
 (P_STATE, P_REASON, P_UNTIL, P_DAY, P_DAY_START) = range(5)
 ACTIVE, REDUCING, HALTED = 0.0, 1.0, 2.0
@@ -95,7 +125,7 @@ W_FILL = 10
 MAX_FILLS = 12
 
 # Reasons of fills; targets and exit blocks are numbered.
-(REASON_ENTRY, REASON_MANUAL, REASON_KILL, REASON_RISK, REASON_SWITCH) = range(5)
+(REASON_ENTRY, REASON_MANUAL, REASON_KILL, REASON_RISK, REASON_SWITCH, REASON_TRANSFER, REASON_ADOPTED) = range(7)
 REASON_TARGET = 10
 REASON_EXIT = 100
 
@@ -104,7 +134,9 @@ REASON_EXIT = 100
 (D_LONG, D_SHORT, D_CLOSE, D_STOP, D_NOTIONAL, D_QUANTITY, D_FLAGS, D_EQUITY) = range(8, 16)
 (D_OPEN, D_STRATEGY_EXPOSURE, D_MARKET_NET, D_MARKET_GROSS, D_GROSS, D_FREE, D_POSITION) = range(16, 23)
 D_SEEN = 23
-W_DECISION = 24
+(D_STREAK, D_HEALTH, D_FALL, D_RULE, D_SLIPPAGE, D_RISK_TRADE, D_RISK_OPEN) = range(24, 31)
+(D_ORDERS, D_ORDERS_ACCOUNT, D_LIQUIDATION, D_TRADES, D_UNTIL) = range(31, 36)
+W_DECISION = 36
 WARMING, SKIP, WAIT, ENTER, HOLD = 0.0, 1.0, 2.0, 3.0, 4.0
 FLAG_CATCHUP, FLAG_GAP = 1.0, 2.0
 ACTIONS = ("WARMING", "SKIP", "WAIT", "ENTER", "HOLD")
@@ -115,13 +147,23 @@ DECISION_REASONS = (
     *("low_confidence", "direction_not_allowed", "in_position", "order_pending", "managing", "paused", "halted"),
     *("no_stop", "size_zero", "below_minimum", "insufficient_funds", "max_open_positions", "exposure_strategy"),
     *("exposure_market", "exposure_account", "daily_loss", "kill_switch", "reducing"),
+    *("not_lease_holder", "not_armed", "market_unusable", "stale_data", "order_unresolved", "cooldown", "bad_price"),
+    *("slippage", "risk_per_trade", "above_maximum", "rate_limit", "max_open_orders", "liquidation_near"),
+    *("max_trades_per_day", "market_health", "max_drawdown", "consecutive_losses", "stop_loss_guard", "low_profit"),
+    *("profit_lock", "daily_target", "volatility_halt", "error_storm", "feed_loss", "unprotected"),
+    *("ledger_mismatch", "risk_row_damaged", "operator"),
 )
 (Z_ENTER, Z_WARMING, Z_NO_SIGNALS, Z_CONFLICT, Z_TIE, Z_VOTE_SPLIT, Z_LOW_SCORE, Z_TOO_FEW) = range(8)
 (Z_LOW_CONFIDENCE, Z_DIRECTION, Z_IN_POSITION, Z_PENDING, Z_MANAGING, Z_PAUSED, Z_HALTED) = range(8, 15)
 (Z_NO_STOP, Z_SIZE_ZERO, Z_BELOW_MINIMUM, Z_FUNDS, Z_MAX_OPEN, Z_STRATEGY) = range(15, 21)
 (Z_MARKET, Z_ACCOUNT, Z_DAILY_LOSS, Z_KILL, Z_REDUCING) = range(21, 26)
-DENIALS = range(Z_HALTED, Z_REDUCING + 1)
-Z_FILTER = 40
+(Z_NOT_HOLDER, Z_NOT_ARMED, Z_UNUSABLE, Z_STALE, Z_UNRESOLVED, Z_COOLDOWN, Z_BAD_PRICE) = range(26, 33)
+(Z_SLIPPAGE, Z_RISK_TRADE, Z_ABOVE_MAXIMUM, Z_RATE, Z_MAX_ORDERS, Z_LIQUIDATION) = range(33, 39)
+(Z_MAX_TRADES, Z_HEALTH, Z_DRAWDOWN, Z_LOSSES, Z_GUARD, Z_LOW_PROFIT) = range(39, 45)
+(Z_LOCK, Z_TARGET, Z_VOLATILITY, Z_STORM, Z_FEED, Z_UNPROTECTED) = range(45, 51)
+(Z_MISMATCH, Z_DAMAGED, Z_OPERATOR) = range(51, 54)
+DENIALS = (Z_PAUSED, *range(Z_HALTED, Z_OPERATOR + 1))  # a person's pause is one by its code, but told as none
+Z_FILTER = 64
 
 DAY_MS = 86_400_000.0
 WEEK_MINUTES = 10_080.0

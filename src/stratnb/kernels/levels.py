@@ -166,7 +166,8 @@ def move_levels(code: Ints, params: Row, memory: Row, book: Row) -> None:
         if math.isfinite(wish):
             wish = round_nearest(wish, tick)
             if side * (close - wish) <= 0.0:
-                leave = reason if leave < 0.0 else leave
+                if leave < 0.0:
+                    leave = book[B_STOP_REASON] = reason
             elif not side * (wish - book[B_STOP]) <= 0.0:
                 book[B_STOP] = wish
                 book[B_STOP_REASON] = reason

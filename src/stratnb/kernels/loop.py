@@ -25,8 +25,10 @@ from stratnb.kernels.layout import (
     W_CANDLE,
 )
 from stratnb.kernels.levels import arm, first_stop
+from stratnb.kernels.multipliers import position_health
 from stratnb.kernels.retell import outcome, sizes, sums
 from stratnb.kernels.risk import settle, sum_account
+from stratnb.kernels.rules import release_rules, trip_external
 from stratnb.kernels.trade import apply_fill, fill_open, fill_touch, place_exit
 
 __all__ = [
@@ -216,5 +218,5 @@ def scan(
 # The slowest to compile first.
 EVERY = (
     *(close_candle, settle_all, enter, run, open_fills, touch_fills, apply, arm_position, first_stop, step_nodes),
-    *(scan, update_account, close_position, sums, sizes, outcome),
+    *(scan, update_account, close_position, sums, sizes, outcome, trip_external, release_rules, position_health),
 )

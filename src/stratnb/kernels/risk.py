@@ -1,14 +1,12 @@
-"""Risk rules as kernels over the account row and the books: settlement, protections, pre-trade checks.
+"""Settlement as a kernel over the account row and the books: mark to the candles, then evaluate the protections.
 
-One row of `books` is one strategy's book. The services feed these rows, reserve, persist and publish; the rules are
-decided here, in live, on paper and in a backtest alike (trading_rules 4 and 6).
+One row of `books` is one strategy's book. The services feed these rows, persist and publish; the rules are decided
+here and in the modules beside, in live, on paper and in a backtest alike (trading_rules 4 to 6).
 """
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
 
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
@@ -19,22 +17,15 @@ from stratnb.kernels.layout import (
     A_FLATTEN,
     A_FREE,
     A_GROSS,
-    A_GROSS_LINEAR,
-    A_GROSS_SPOT,
-    A_MARKET_GROSS,
-    A_MARKET_NET,
     A_MAX_DAILY_LOSS,
-    A_MAX_OPEN,
-    A_MAX_PER_MARKET,
     A_NET,
+    A_NOW,
     A_OPEN,
     A_PEAK,
-    A_REQUIRE_STOP,
     A_RESERVED,
+    A_RISK,
     A_START,
     A_STATE,
-    A_STATE_REASON,
-    ACTIVE,
     B_AVERAGE,
     B_CAPITAL,
     B_COSTS,
@@ -47,58 +38,34 @@ from stratnb.kernels.layout import (
     B_MARK,
     B_MARKET,
     B_MAX_DAILY_LOSS,
-    B_MAX_EXPOSURE,
+    B_MAX_HOLDING,
+    B_NEWS,
+    B_OPENED_MS,
     B_ORDER,
-    B_ORDER_QUANTITY,
-    B_ORDER_SIGN,
     B_PEAK,
     B_PEAK_EQUITY,
     B_QUANTITY,
     B_REALIZED,
     B_RESERVED,
+    B_RISK,
     B_STATE,
-    B_STATE_REASON,
     B_TROUGH,
     B_USED,
     C_CLOSE,
     C_HIGH,
     C_LOW,
-    D_FREE,
-    D_GROSS,
-    D_MARKET_GROSS,
-    D_MARKET_NET,
-    D_OPEN,
-    D_STRATEGY_EXPOSURE,
     DAY_MS,
-    HALTED,
+    K_NEXT,
+    K_PEAK,
+    NEWS_FIRED,
     ORDER_ENTRY,
-    P_DAY,
-    P_DAY_START,
-    P_REASON,
-    P_STATE,
-    P_UNTIL,
     REASON_RISK,
-    REDUCING,
-    S_LEVERAGE,
-    S_LINEAR,
-    S_MIN_NOTIONAL,
-    S_MIN_QUANTITY,
-    S_TAKER,
-    Z_ACCOUNT,
-    Z_BELOW_MINIMUM,
-    Z_DAILY_LOSS,
-    Z_ENTER,
-    Z_FUNDS,
-    Z_HALTED,
-    Z_MARKET,
-    Z_MAX_OPEN,
-    Z_NO_STOP,
-    Z_REDUCING,
-    Z_STRATEGY,
 )
+from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
+from stratnb.kernels.rules import fold_rules, start_day
 from stratnb.kernels.trade import equity_at, place_exit, unrealized
 
-__all__ = ["check_entry", "settle", "sum_account"]
+__all__ = ["settle", "sum_account"]
 
 
 @helper
@@ -150,134 +117,86 @@ def sum_account(books: Row, account: Row) -> None:
 
 
 @helper
-def new_day(row: Row, start: int, day: float, equity: float) -> None:
-    """Start a day in the risk cells from `start` on: note its equity, release a state that lasted until now."""
-    row[start + P_DAY] = day
-    row[start + P_DAY_START] = equity
-    if row[start + P_STATE] != ACTIVE and row[start + P_UNTIL] <= day * DAY_MS:
-        row[start + P_STATE] = ACTIVE
-        row[start + P_REASON] = 0.0
+def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
+    """Mark one book and evaluate its protections; return 1 when one fired, else 0."""
+    fired = 0
+    if inside > book[B_DAY]:
+        start_day(book, B_STATE, B_RISK, inside, book[B_EQUITY])
+    mark(book, candle)
+    if guard_losses(book, B_STATE, B_RISK, book[B_MAX_DAILY_LOSS], book[B_EQUITY_LOW]):
+        fired = 1
+    if guard_gains(book, B_STATE, B_RISK, book[B_EQUITY]):
+        fired = 1
+    book[B_RISK + K_PEAK] = max(book[B_RISK + K_PEAK], book[B_EQUITY])
+    if book[B_QUANTITY] != 0.0 and now_ms - book[B_OPENED_MS] >= book[B_MAX_HOLDING]:
+        place_exit(book, REASON_RISK)
+        fired = 1
+    return fired
 
 
 @helper
-def trip(row: Row, start: int, limit: float, low: float, state: float) -> bool:
-    """Apply the daily-loss rule to the risk cells from `start` on; return whether it fires now (a NaN limit is off)."""
-    fires = low <= (1.0 - limit) * row[start + P_DAY_START] and row[start + P_STATE] == ACTIVE
-    if fires:
-        row[start + P_STATE] = state
-        row[start + P_REASON] = Z_DAILY_LOSS
-        row[start + P_UNTIL] = (row[start + P_DAY] + 1.0) * DAY_MS
-    return bool(fires)
+def settle_account(books: Row, account: Row, news: float, now_ms: float) -> int:
+    """Evaluate the account's protections; return 2 when one halts it (all is then closed), 1 for a pause, else 0."""
+    fired = 0
+    if guard_losses(account, A_STATE, A_RISK, account[A_MAX_DAILY_LOSS], account[A_EQUITY_LOW]):
+        fired = 2
+        for s in range(books.shape[0]):
+            if account[A_FLATTEN] != 0.0 and books[s, B_USED] != 0.0:
+                place_exit(books[s], REASON_RISK)
+    if guard_gains(account, A_STATE, A_RISK, account[A_EQUITY]):
+        fired |= 1
+    if news != 0.0 and guard_account(books, account, now_ms):
+        fired |= 1
+    account[A_RISK + K_PEAK] = max(account[A_RISK + K_PEAK], account[A_EQUITY])
+    return fired
+
+
+@helper
+def turn_midnight(books: Row, account: Row, day: float) -> None:
+    """Start a day at the instant of midnight, once."""
+    start_day(account, A_STATE, A_RISK, day, account[A_EQUITY])
+    for s in range(books.shape[0]):
+        if books[s, B_USED] != 0.0 and books[s, B_DAY] < day:
+            start_day(books[s], B_STATE, B_RISK, day, books[s, B_EQUITY])
 
 
 @helper
 def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) -> int:
     """Mark all books to the candles of one instant that closed at `now_ms` and evaluate the protections.
 
-    `candles` has one row a market, `fresh` tells which of them are of this instant. Returns 1 when a strategy's
-    protection fired, plus 2 when the account's did.
+    `candles` has one row a market, `fresh` tells which of them are of this instant. Returns 1 when a rule of a
+    strategy or a pause fired since the last settlement, plus 2 when the account was halted. What ends now is released
+    last, so that the decisions of this instant are free of it.
     """
-    fired = 0
+    fired, news = 0, 0.0
     inside = math.floor((now_ms - 1.0) / DAY_MS)
+    account[A_NOW] = now_ms
     for s in range(books.shape[0]):
         book = books[s]
-        if book[B_USED] != 0.0 and fresh[int(book[B_MARKET])] != 0.0:
-            if inside > book[B_DAY]:
-                new_day(book, B_STATE, inside, book[B_EQUITY])
-            mark(book, candles[int(book[B_MARKET])])
-            if trip(book, B_STATE, book[B_MAX_DAILY_LOSS], book[B_EQUITY_LOW], REDUCING):
-                fired |= 1
+        if book[B_USED] == 0.0:
+            continue
+        if fresh[int(book[B_MARKET])] != 0.0:
+            fired |= settle_book(book, candles[int(book[B_MARKET])], inside, now_ms)
+        if book[B_NEWS] != 0.0:
+            news = max(news, book[B_NEWS])
+            book[B_NEWS] = 0.0
+    if news == NEWS_FIRED:
+        fired |= 1
     if inside > account[A_DAY]:
-        new_day(account, A_STATE, inside, account[A_EQUITY])
+        start_day(account, A_STATE, A_RISK, inside, account[A_EQUITY])
     sum_account(books, account)
-    if trip(account, A_STATE, account[A_MAX_DAILY_LOSS], account[A_EQUITY_LOW], HALTED):
-        fired |= 2
-        for s in range(books.shape[0]):
-            if account[A_FLATTEN] != 0.0 and books[s, B_USED] != 0.0:
-                place_exit(books[s], REASON_RISK)
+    fired |= settle_account(books, account, news, now_ms)
     if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
-        new_day(account, A_STATE, inside + 1.0, account[A_EQUITY])
-        for s in range(books.shape[0]):
-            if books[s, B_USED] != 0.0 and books[s, B_DAY] < inside + 1.0:
-                new_day(books[s], B_STATE, inside + 1.0, books[s, B_EQUITY])
+        turn_midnight(books, account, inside + 1.0)
+    release_due(books, account, now_ms)
     return fired
 
 
 @helper
-def market_exposure(books: Row, market: float, signed: float) -> tuple[float, float, float]:
-    """Return net and gross notional of one market with an added signed notional, and its strategies in it."""
-    net, gross, holders = signed, abs(signed), 0.0
+def release_due(books: Row, account: Row, now_ms: float) -> None:
+    """Let act what fired, and end the rules that lasted until now."""
+    if account[A_RISK + K_NEXT] <= now_ms:
+        fold_rules(account, A_STATE, A_RISK, now_ms)
     for s in range(books.shape[0]):
-        book = books[s]
-        if book[B_USED] != 0.0 and book[B_MARKET] == market:
-            quantity = book[B_QUANTITY]
-            if quantity == 0.0 and book[B_ORDER] == ORDER_ENTRY:
-                quantity = book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
-            net += quantity * book[B_MARK]
-            gross += abs(quantity) * book[B_MARK]
-            holders += 1.0 if quantity != 0.0 else 0.0
-    return net, gross, holders
-
-
-@helper
-def pending_notional(books: Row) -> float:
-    """Return the notional of entries that were approved and wait for their fill."""
-    total = 0.0
-    for s in range(books.shape[0]):
-        if books[s, B_USED] != 0.0 and books[s, B_ORDER] == ORDER_ENTRY:
-            total += books[s, B_ORDER_QUANTITY] * books[s, B_MARK]
-    return total
-
-
-@helper
-def check_entry(
-    settings: Row,
-    books: Row,
-    slot: int,
-    account: Row,
-    sign: float,
-    quantity: float,
-    price: float,
-    stop: float,
-    decision: Row,
-) -> float:
-    """Run the pre-trade checks of an entry in their order; return the first failing code or Z_ENTER.
-
-    The measured values go into the decision row, whatever the outcome.
-    """
-    book, notional = books[slot], quantity * price
-    factor = 3.0 if settings[S_LINEAR] != 0.0 else 1.0
-    net, gross, holders = market_exposure(books, book[B_MARKET], sign * notional)
-    total = account[A_GROSS] + pending_notional(books) + notional
-    cost = notional / settings[S_LEVERAGE] + settings[S_TAKER] * notional
-    equity, own = account[A_EQUITY], abs(book[B_QUANTITY]) * price + notional
-    decision[D_OPEN] = account[A_OPEN]
-    decision[D_STRATEGY_EXPOSURE] = own / book[B_EQUITY] if book[B_EQUITY] > 0.0 else np.inf
-    decision[D_MARKET_NET] = abs(net) / equity if equity > 0.0 else np.inf
-    decision[D_MARKET_GROSS] = gross / equity if equity > 0.0 else np.inf
-    decision[D_GROSS] = total / equity if equity > 0.0 else np.inf
-    decision[D_FREE] = account[A_FREE]
-    edge = 1.0 + 1e-9
-    limit = account[A_GROSS_LINEAR] if settings[S_LINEAR] != 0.0 else account[A_GROSS_SPOT]
-    if account[A_STATE] != ACTIVE:
-        return account[A_STATE_REASON] if account[A_STATE] == HALTED else Z_REDUCING
-    if book[B_STATE] != ACTIVE:
-        return book[B_STATE_REASON] if book[B_STATE_REASON] != 0.0 else Z_HALTED
-    if account[A_REQUIRE_STOP] != 0.0 and not math.isfinite(stop):
-        return Z_NO_STOP
-    if quantity <= 0.0 or quantity < settings[S_MIN_QUANTITY] or notional < settings[S_MIN_NOTIONAL]:
-        return Z_BELOW_MINIMUM
-    if cost > account[A_FREE] * 0.98 * edge:
-        return Z_FUNDS
-    if account[A_OPEN] + 1.0 > account[A_MAX_OPEN] or holders + 1.0 > account[A_MAX_PER_MARKET]:
-        return Z_MAX_OPEN
-    if own > book[B_MAX_EXPOSURE] * book[B_EQUITY] * book[B_LEVERAGE] * edge:
-        return Z_STRATEGY
-    if (
-        abs(net) > account[A_MARKET_NET] * factor * equity * edge
-        or gross > account[A_MARKET_GROSS] * factor * equity * edge
-    ):
-        return Z_MARKET
-    if total > limit * equity * edge:
-        return Z_ACCOUNT
-    return Z_ENTER
+        if books[s, B_USED] != 0.0 and books[s, B_RISK + K_NEXT] <= now_ms:
+            fold_rules(books[s], B_STATE, B_RISK, now_ms)

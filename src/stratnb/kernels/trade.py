@@ -17,6 +17,7 @@ from stratnb.kernels.layout import (
     B_AVERAGE,
     B_CAPITAL,
     B_COSTS,
+    B_DAY_TRADES,
     B_DONE,
     B_FIRST_STOP,
     B_GAINS,
@@ -27,6 +28,7 @@ from stratnb.kernels.layout import (
     B_ORDER,
     B_ORDER_QUANTITY,
     B_ORDER_REASON,
+    B_ORDER_RISK,
     B_ORDER_SIGN,
     B_ORIGINAL,
     B_PEAK,
@@ -37,6 +39,7 @@ from stratnb.kernels.layout import (
     B_STOP_REASON,
     B_TARGETS,
     B_TRADE_COSTS,
+    B_TRADE_DAY,
     B_TRADE_NO,
     B_TRADE_REALIZED,
     B_TRADES,
@@ -47,6 +50,7 @@ from stratnb.kernels.layout import (
     C_LOW,
     C_OPEN,
     C_TIME,
+    DAY_MS,
     F_AFTER,
     F_AVERAGE,
     F_FEE,
@@ -72,6 +76,7 @@ from stratnb.kernels.layout import (
     S_TICK,
     W_LEVEL,
 )
+from stratnb.kernels.protections import count_trade, note_order
 
 __all__ = ["apply_fill", "fill_open", "fill_touch", "place_exit", "round_down", "round_nearest"]
 
@@ -138,11 +143,14 @@ def open_trade(book: Row, fill: Row, quantity: float) -> None:
     book[B_STOP_REASON] = 0.0
     book[B_TARGETS] = 0.0
     book[B_DONE] = 0.0
+    day = math.floor(fill[F_TIME] / DAY_MS)
+    book[B_DAY_TRADES] = book[B_DAY_TRADES] + 1.0 if day == book[B_TRADE_DAY] else 1.0
+    book[B_TRADE_DAY] = day
 
 
 @helper
-def close_trade(book: Row) -> None:
-    """Count the round trip that just ended and drop its levels."""
+def close_trade(book: Row, fill: Row) -> None:
+    """Count the round trip that a fill just ended, apply the rules over trades and drop its levels."""
     pnl = book[B_TRADE_REALIZED] - book[B_TRADE_COSTS]
     book[B_TRADES] += 1.0
     if pnl > 0.0:
@@ -150,6 +158,7 @@ def close_trade(book: Row) -> None:
         book[B_GAINS] += pnl
     else:
         book[B_LOSSES] -= pnl
+    count_trade(book, fill, pnl)
     book[B_QUANTITY] = 0.0
     book[B_STOP] = np.nan
     book[B_TARGETS] = 0.0
@@ -179,12 +188,14 @@ def apply_fill(book: Row, fill: Row) -> None:
     if reason > REASON_TARGET and reason <= REASON_TARGET + MAX_TARGETS:
         book[B_LEVELS + int(reason - REASON_TARGET - 1.0) * W_LEVEL + 2] = 1.0
         book[B_DONE] = max(book[B_DONE], reason - REASON_TARGET)
+    if reason != REASON_ENTRY:
+        note_order(book, fill[F_TIME])
     fill[F_REALIZED] = realized
     fill[F_AFTER] = book[B_QUANTITY]
     fill[F_TRADE] = book[B_TRADE_NO]
     fill[F_AVERAGE] = average
     if held != 0.0 and book[B_QUANTITY] == 0.0:
-        close_trade(book)
+        close_trade(book, fill)
         rest = abs(signed) - abs(held)
         if rest > 0.0:  # the fill crossed zero: the rest opens the next trade
             open_trade(book, fill, rest if signed > 0.0 else -rest)
@@ -279,13 +290,14 @@ def place_exit(book: Row, reason: float) -> None:
 
 
 @helper
-def place_entry(book: Row, sign: float, quantity: float, reserved: float) -> None:
-    """Put a market order that opens a position, and reserve its margin and fee."""
+def place_entry(book: Row, sign: float, quantity: float, reserved: float, risk: float) -> None:
+    """Put a market order that opens a position, and reserve its margin and fee, and what it may lose at its stop."""
     book[B_ORDER] = ORDER_ENTRY
     book[B_ORDER_SIGN] = sign
     book[B_ORDER_QUANTITY] = quantity
     book[B_ORDER_REASON] = REASON_ENTRY
     book[B_RESERVED] = reserved
+    book[B_ORDER_RISK] = risk
 
 
 @helper

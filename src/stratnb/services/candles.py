@@ -45,6 +45,11 @@ class CandleProvider:
         rows[count] = row
         self._count[symbol] = count + 1
 
+    def open(self, symbol: str, rows: Floats) -> None:
+        """Take over the history of a symbol: rows (n, 6), oldest first."""
+        self._rows[symbol] = np.concatenate([rows, np.empty((FIRST_ROWS, W_CANDLE))])
+        self._count[symbol] = len(rows)
+
     def rows(self, symbol: str) -> Floats:
         """Return all candles of a symbol, (n, 6), without copying."""
         return self._rows[symbol][: self._count[symbol]] if symbol in self._rows else np.empty((0, W_CANDLE))
@@ -54,6 +59,11 @@ class CandleProvider:
         rows = self.rows(symbol)
         end = len(rows) if before_ms is None else int(np.searchsorted(rows[:, C_TIME], before_ms))
         return rows[max(0, end - count) : end]
+
+    def first_ms(self) -> int | None:
+        """Return when the oldest candle of all markets opened, None before there is one."""
+        firsts = [int(rows[0, C_TIME]) for symbol, rows in self._rows.items() if self._count[symbol]]
+        return min(firsts, default=None)
 
     def newest_ms(self, symbol: str) -> int | None:
         """Return the opening time of the newest candle."""

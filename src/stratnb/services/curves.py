@@ -26,6 +26,11 @@ class Curve:
         """Return the number of kept points."""
         return self._count
 
+    @property
+    def newest_ms(self) -> float:
+        """Return the time of the newest point, -inf without any."""
+        return self._newest[0] if np.isfinite(self._newest[0]) else -np.inf
+
     def append(self, time_ms: float, value: float) -> None:
         """Add a point."""
         self._newest = (time_ms, value)

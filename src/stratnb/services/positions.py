@@ -12,10 +12,12 @@ from stratnb.errors import Refused
 from stratnb.events import StrategyBus
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
-from stratnb.model import Fill, Position, Trade
+from stratnb.model import Fill, Market, Position, Trade
 from stratnb.services.curves import Curve
 from stratnb.services.ledger import AccountLimits, new_account, open_book
+from stratnb.services.reserved import reserved_reason, reserved_row, reserved_settings
 from stratnb.services.trades import fill_of, trades_of
+from stratnb.services.transfers import give, receive, transfer_row
 from stratnb.strategy.plan import Plan
 
 __all__ = ["Book", "PositionManager"]
@@ -89,7 +91,7 @@ class Book:
 class PositionManager:
     """Holds the account row and the matrix of books; slot k of the matrix belongs to one strategy.
 
-    Only `apply` changes what is held. The sum of the books is the account, after every event.
+    Only `apply` and `transfer` change what is held. The sum of the books is the account, after every event.
     """
 
     def __init__(
@@ -97,16 +99,17 @@ class PositionManager:
         cash: float,
         *,
         slots: int = 50,
+        reserved: int = 0,
         limits: AccountLimits | None = None,
         curve_points: int | None = 100_000,
     ) -> None:
         self.cash = cash
         self.limits = limits or AccountLimits()
         self.account = new_account(cash, self.limits)
-        self.books = np.zeros((slots, at.W_BOOK))
+        self.slots = slots
+        self.books = np.zeros((slots + reserved, at.W_BOOK))
         self.curve = Curve(curve_points)
         self._curve_points = curve_points
-        self.removed_pnl = 0.0
         self._by_id: dict[str, Book] = {}
 
     def __repr__(self) -> str:
@@ -115,9 +118,9 @@ class PositionManager:
 
     def open(self, strategy_id: str, plan: Plan, *, market: int, events: StrategyBus) -> Book:
         """Open a flat book for a strategy in the first free slot."""
-        free = np.flatnonzero(self.books[:, at.B_USED] == 0.0)
+        free = np.flatnonzero(self.books[: self.slots, at.B_USED] == 0.0)
         if not len(free):
-            raise Refused("registry_full", f"all {len(self.books)} books are taken", hint="remove a strategy first")
+            raise Refused("registry_full", f"all {self.slots} books are taken", hint="remove a strategy first")
         slot = int(free[0])
         open_book(self.books[slot], plan, cash=self.cash, market=market)
         book = Book(
@@ -134,23 +137,46 @@ class PositionManager:
         self.refresh()
         return book
 
+    def open_reserved(self, key: str, market: Market, *, number: int, events: StrategyBus) -> Book:
+        """Open the book of an owner that is no strategy, in a slot that is kept for such."""
+        slot = self.slots + int(np.flatnonzero(self.books[self.slots :, at.B_USED] == 0.0)[0])
+        self.books[slot] = reserved_row(number, market)
+        book = Book(
+            strategy_id=key,
+            symbol=market.symbol,
+            slot=slot,
+            row=self.books[slot],
+            settings=reserved_settings(market),
+            reason=reserved_reason,
+            events=events,
+            curve=Curve(self._curve_points),
+        )
+        self._by_id[key] = book
+        return book
+
     def close(self, strategy_id: str) -> None:
         """Give a flat strategy's slot back; its result stays in the account."""
         book = self._by_id.pop(strategy_id)
         result = float(book.row[at.B_REALIZED] - book.row[at.B_COSTS])
         self.account[at.A_START] += result
-        self.removed_pnl += result
         book.row = book.row.copy()
         self.books[book.slot] = 0.0
         self.refresh()
+
+    @property
+    def removed_pnl(self) -> float:
+        """Return the result of strategies that were removed, and of owners that are none."""
+        kept = self.books[self.slots :]
+        gone = float(self.account[at.A_START]) - self.cash
+        return gone + float((kept[:, at.B_EQUITY] - kept[:, at.B_CAPITAL]).sum())
 
     def book(self, strategy_id: str) -> Book:
         """Return the book of a loaded strategy."""
         return self._by_id[strategy_id]
 
     def all(self) -> tuple[Book, ...]:
-        """Return the books in the order of loading."""
-        return tuple(self._by_id.values())
+        """Return the books of strategies in the order of loading."""
+        return tuple(book for book in self._by_id.values() if book.slot < self.slots)
 
     def refresh(self) -> None:
         """Fold the books into the account row."""
@@ -163,6 +189,34 @@ class PositionManager:
         book.fill_rows.append(row.copy())
         self._announce(book, row, before)
         return bool(before == 0.0)
+
+    def transfer(self, old: Book, new: Book, row: Floats, *, reference: str, time_ms: int) -> tuple[Floats, Floats]:
+        """Move a whole position from one book to a flat one of the same market, without order, price or pnl.
+
+        `row` is the new owner's row with the position and its levels in it. Returns the two booked rows (W_FILL), of
+        the old and the new owner.
+        """
+        given = transfer_row(old.row, old.fill_rows, -1.0, time_ms)
+        taken = transfer_row(old.row, new.fill_rows, 1.0, time_ms)
+        receive(new.row, row, old.row)
+        give(old.row)
+        new.correlation, new.stops = old.correlation, []
+        if not np.isnan(new.row[at.B_STOP]):
+            new.stops.append((time_ms, float(new.row[at.B_STOP])))
+        old.stops.clear()
+        ways = {"from": old.strategy_id, "to": new.strategy_id, "reference": reference}
+        for book, moved in ((old, given), (new, taken)):
+            book.fill_rows.append(moved)
+            payload: dict[str, object] = {
+                "quantity": float(moved[at.F_SIGN] * moved[at.F_QUANTITY]),
+                "price": float(moved[at.F_PRICE]),
+                "position_after": float(moved[at.F_AFTER]),
+                **ways,
+            }
+            correlation = new.correlation or None
+            book.events.publish("POSITION_TRANSFERRED", correlation_id=correlation, source="positions", payload=payload)
+        self.refresh()
+        return given, taken
 
     def _announce(self, book: Book, row: Floats, before: float) -> None:
         fill = fill_of(row, strategy_id=book.strategy_id, symbol=book.symbol, reason=book.reason)

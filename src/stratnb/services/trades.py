@@ -42,10 +42,11 @@ def round_trips(fills: Iterable[Fill]) -> list[Trade]:
     """Return the closed round trips of one strategy's fills, oldest first; one that is still open is left out.
 
     Prices are the quantity-weighted means of what opened and what closed; `pnl` is after fees; `return_fraction` is
-    pnl over the entry notional.
+    pnl over the entry notional. Lots that came by transfer open a trade at their average price; a trade whose lots
+    were handed to another owner is no round trip and is left out.
     """
     groups = [list(rows) for _, rows in groupby(fills, key=lambda fill: fill.trade_no)]
-    return [_trade(rows) for rows in groups if rows[-1].position_after == 0.0]
+    return [_trade(rows) for rows in groups if rows[-1].position_after == 0.0 and rows[-1].reason != "transfer"]
 
 
 def _trade(rows: Sequence[Fill]) -> Trade:

@@ -29,6 +29,7 @@ from stratnb.kernels.layout import (
     H_FIRST_STOP,
     H_GROUPS,
     H_LISTS,
+    H_NATR,
     H_NODES,
     H_ROLE_COLUMNS,
     H_ROW,
@@ -311,6 +312,7 @@ def _tables(
     header[[H_NODES, H_LISTS, H_ROW, H_COUNTERS, H_X]] = W_HEADER, lists_at, builder.width, counters, scratch
     header[[H_GROUPS, H_BASE_MS]] = groups, base_ms
     header[[H_STEP, H_FIRST_STOP, H_ENTER]] = [part.address() for part in (step_nodes, first_stop, enter)]
+    header[H_NATR] = next((node.out for node in builder.segments["primary"] if node.block.kind == "natr"), 0)
     for k, role in enumerate(ROLES):
         header[H_TIMEFRAMES + k] = lengths.get(role, 0)
         header[H_ROLE_COLUMNS + k] = builder.columns[f"{role}.open"] if role in lengths and role != "primary" else 0

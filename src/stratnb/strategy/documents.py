@@ -24,6 +24,7 @@ from stratnb.strategy.removals import check_removals
 __all__ = [
     "Document",
     "LoadedStrategy",
+    "beneath",
     "build_config",
     "library",
     "load_base",
@@ -133,6 +134,22 @@ def build_config(
     result = _assembled(parts)
     filled, document = provenance.filled(result.to_document()), MappingProxyType(dict(loaded.mapping))
     return LoadedStrategy(result, document, filled, findings, loaded.source, MappingProxyType(config))
+
+
+def beneath(
+    document: Mapping[str, Any],
+    *,
+    base: Mapping[str, Any],
+    symbol: str | None = None,
+    market: Market | None = None,
+    folder: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return what base, extended documents and document say together for a symbol, before any override."""
+    layers = Layers(load_document(document, folder=folder), base, {}, symbol, market, _by_name)
+    merged, _ = merge_layers(layers.ordered())
+    if layers.extended:
+        merged.pop("extends", None)
+    return merged
 
 
 def validate(document: Mapping[str, Any]) -> StrategyConfig:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from stratnb.errors import ConfigError, nearest
 from stratnb.strategy.paths import assign, leaves, lookup, steps
 
-__all__ = ["Explanation", "Provenance", "Source", "diff", "expand", "merge", "merge_layers"]
+__all__ = ["Explanation", "Provenance", "Source", "diff", "expand", "is_other_kind", "merge", "merge_layers"]
 
 Source = Literal["default", "base", "strategy", "override"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -177,10 +177,10 @@ class _Overlay:
             self.trail.write(at, default[key], "default")
 
     def _block(self, old: Any, new: Document, default: Any, at: str) -> dict[str, Any]:
-        if not isinstance(old, Mapping) or _other_kind(old, new, at):
+        if not isinstance(old, Mapping) or is_other_kind(old, new, at):
             self._clear(old, at)
             old = {}
-        base = default if isinstance(default, Mapping) and not _other_kind(default, {**old, **new}, at) else {}
+        base = default if isinstance(default, Mapping) and not is_other_kind(default, {**old, **new}, at) else {}
         result = self.apply(old, new, base, at)
         if not result:
             self.trail.write(at, {}, self.source)
@@ -199,7 +199,7 @@ def _keeps_null(path: str) -> bool:
     return path.startswith("risk.")
 
 
-def _other_kind(old: Document, new: Document, path: str) -> bool:
+def is_other_kind(old: Document, new: Document, path: str) -> bool:
     """Tell whether `new` names another kind of block than `old`; a named block's kind defaults to its key."""
     section, _, key = path.partition(".")
     if section == "market" or not isinstance(new.get("kind"), str) or not old:

@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from stratnb.blocks.base import Block, Exit, Filter
 from stratnb.errors import ConfigError, nearest
-from stratnb.kernels.jit import Kernel
+from stratnb.kernels.jit import Kernel, PythonKernel
 from stratnb.kernels.layout import (
     ACTIONS,
     DECISION_REASONS,
     H_ANALYZER_LIST,
     H_ANALYZERS,
     H_ROW,
+    REASON_ADOPTED,
     REASON_ENTRY,
     REASON_EXIT,
     REASON_KILL,
@@ -24,6 +25,7 @@ from stratnb.kernels.layout import (
     REASON_RISK,
     REASON_SWITCH,
     REASON_TARGET,
+    REASON_TRANSFER,
     W_DECISION,
     Z_FILTER,
 )
@@ -41,6 +43,8 @@ FILL_REASONS = {
     REASON_KILL: "kill_switch",
     REASON_RISK: "risk",
     REASON_SWITCH: "switch_close",
+    REASON_TRANSFER: "transfer",
+    REASON_ADOPTED: "adopted_stop",
 }
 
 
@@ -87,6 +91,11 @@ class Plan:
         for column in self.code[start : start + self.code[H_ANALYZERS]]:
             memory[column : column + 3] = 0.0
         return memory
+
+    @property
+    def in_python(self) -> bool:
+        """Return whether a block of it is stepped in plain Python."""
+        return any(isinstance(kernel, PythonKernel) for kernel in self.kernels)
 
     @property
     def decision_width(self) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "Execution",
     "LowProfit",
     "MarketSection",
+    "ProfitLock",
     "Refine",
     "Risk",
     "Role",
@@ -125,18 +126,25 @@ class Refine(Section):
 class StopLossGuard(Section):
     """A pause after several losing stops within a window."""
 
-    count: int = Field(3, ge=1, title="Stops")
+    count: int = Field(3, ge=1, le=12, title="Stops")
     window_s: float = Field(86400, gt=0, title="Window", json_schema_extra=SECONDS)
     pause_s: float = Field(21600, ge=0, title="Pause", json_schema_extra=SECONDS)
 
 
 class LowProfit(Section):
-    """A pause when the last trades together earned too little."""
+    """A pause when the newest trades of the window, up to 12, together returned too little."""
 
-    trades: int = Field(10, ge=1, title="Trades")
+    trades: int = Field(10, ge=1, le=12, title="Trades")
     window_s: float = Field(604800, gt=0, title="Window", json_schema_extra=SECONDS)
     min_return: float = Field(0, ge=-1, le=1, title="Least return", json_schema_extra=FRACTION)
     pause_s: float = Field(86400, ge=0, title="Pause", json_schema_extra=SECONDS)
+
+
+class ProfitLock(Section):
+    """A pause for the day when a gain of it is given back."""
+
+    arm: float = Field(0.05, gt=0, le=10, title="Gain from which it acts", json_schema_extra=FRACTION)
+    give_back: float = Field(0.5, gt=0, le=1, title="Share of it given back", json_schema_extra=FRACTION)
 
 
 Factor = Annotated[float, Field(ge=0, le=1, json_schema_extra=FRACTION)]
@@ -145,20 +153,10 @@ Factor = Annotated[float, Field(ge=0, le=1, json_schema_extra=FRACTION)]
 class Risk(Section):
     """The limits of one strategy; None switches a rule off.
 
-    The rules named in `carried` are checked and kept, and act in a later version.
+    Rules named in `carried` are checked and kept, and act in a later version.
     """
 
-    carried: ClassVar[tuple[str, ...]] = (
-        "max_drawdown",
-        "max_consecutive_losses",
-        "cooldown_s",
-        "max_open_orders",
-        "max_trades_per_day",
-        "stop_loss_guard",
-        "low_profit",
-        "streak_factors",
-        "max_holding_s",
-    )
+    carried: ClassVar[tuple[str, ...]] = ()
 
     max_daily_loss: float | None = Field(0.03, gt=0, le=1, title="Most loss of a day", json_schema_extra=FRACTION)
     max_exposure: float | None = Field(
@@ -170,10 +168,14 @@ class Risk(Section):
     max_open_orders: int | None = Field(5, ge=1, title="Most open orders")
     max_trades_per_day: int | None = Field(200, ge=1, title="Most trades of a day")
     stop_loss_guard: StopLossGuard | None = Field(StopLossGuard(), title="Stop-loss guard")
-    low_profit: LowProfit | None = Field(LowProfit(), title="Low profit pause")
+    low_profit: LowProfit | None = Field(None, title="Low profit pause")
+    profit_lock: ProfitLock | None = Field(None, title="Profit lock")
+    daily_target: float | None = Field(None, gt=0, le=10, title="Gain of a day to stop at", json_schema_extra=FRACTION)
     streak_factors: tuple[Factor, ...] | None = Field(
         (1.0, 1.0, 0.75, 0.5, 0.25), min_length=1, max_length=20, title="Size by losses in a row"
     )
+    health_factor: bool = Field(False, title="Size by the health of the newest trades")
+    drawdown_factor: bool = Field(True, title="Size by the drawdown")
     max_holding_s: float | None = Field(None, gt=0, title="Longest holding time", json_schema_extra=SECONDS)
 
 
@@ -189,6 +191,9 @@ class Execution(Section):
     """How orders are placed and what they cost in simulation."""
 
     entry_order: Literal["market"] = Field("market", title="Entry order")
+    max_slippage: float | None = Field(
+        0.005, ge=0, le=0.1, title="Most slippage of an entry", json_schema_extra=FRACTION
+    )
     leverage: float = Field(1, ge=1, le=125, title="Leverage (linear markets)")
     margin_mode: Literal["isolated"] = Field("isolated", title="Margin mode")
     simulation: Simulation = Field(Simulation(), title="Simulation")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from stratnb.kernels import layout as at
 from stratnb.model import Market
 from stratnb.strategy.config import StrategyConfig
+from stratnb.strategy.sections import Risk
 
-__all__ = ["settings_row"]
+__all__ = ["limit", "limit_settings", "settings_row"]
 
 MODES = {"vote": at.MODE_VOTE, "weighted": at.MODE_WEIGHTED, "coverage": at.MODE_COVERAGE}
 
@@ -42,7 +46,26 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_MIN_QUANTITY] = market.min_quantity
     row[at.S_MIN_NOTIONAL] = market.min_notional
     row[at.S_LINEAR] = float(market.kind == "linear")
-    row[at.S_MAX_EXPOSURE] = math.nan if config.risk.max_exposure is None else config.risk.max_exposure
     row[at.S_WEIGHTS] = float(at.W_SETTINGS)
     row[at.S_COMPOUND] = float(config.capital.compound)
+    row[at.S_MAX_SLIPPAGE] = limit(config.execution.max_slippage)
+    row[at.S_MAX_QUANTITY] = limit(market.max_quantity)
+    limit_settings(row, config.risk)
     return [*map(float, row), *map(float, weights)]
+
+
+def limit_settings(row: MutableSequence[float] | npt.NDArray[np.float64], risk: Risk) -> None:
+    """Write the limits that are compared before an entry, and the factors of its size, into settings of a plan."""
+    row[at.S_MAX_EXPOSURE] = limit(risk.max_exposure)
+    row[at.S_MAX_ORDERS] = limit(risk.max_open_orders)
+    row[at.S_MAX_TRADES] = limit(risk.max_trades_per_day)
+    row[at.S_HEALTH] = float(risk.health_factor)
+    row[at.S_DRAWDOWN] = float(risk.drawdown_factor)
+    factors = risk.streak_factors or ()
+    row[at.S_FACTORS] = len(factors)
+    row[at.S_STREAK : at.S_STREAK + len(factors)] = factors
+
+
+def limit(value: float | None) -> float:
+    """Return a limit as the kernels read it: NaN is off."""
+    return math.nan if value is None else float(value)
