@@ -79,6 +79,11 @@ class Cache(Generic[V]):
         self._figures.hits += 1
         return entry.value
 
+    def peek(self, key: str) -> V | None:
+        """Return the value if it is resident, without touching it."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
     async def get_or_create(self, key: str) -> V:
         """Return the resident value or create it once for all concurrent callers.
 

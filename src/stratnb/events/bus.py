@@ -55,6 +55,7 @@ class EventBus:
         self._past = {"delivered": 0, "dropped": 0, "errors": 0}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = False
+        self._keep: Callable[[Event], object] | None = None
 
     def __repr__(self) -> str:
         """Return the counts."""
@@ -64,6 +65,17 @@ class EventBus:
     def seq(self) -> int:
         """Return the number of the newest event."""
         return self._seq
+
+    def go_on(self, seq: int) -> None:
+        """Number the first event after one of an earlier run; only before anything was published."""
+        with self._lock:
+            if self._seq == self._first:
+                self._first = self._seq = max(self._seq, seq)
+
+    def keep(self, keep: Callable[[Event], object] | None) -> None:
+        """Hand every event over as it is published, by its thread and under the lock: `keep` only stores it."""
+        with self._lock:
+            self._keep = keep
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Deliver on this loop from now on; without it the first loop that publishes is taken."""
@@ -99,9 +111,28 @@ class EventBus:
             route.published += 1
             if strategy_id is not None:
                 self._by_strategy[strategy_id] = self._by_strategy.get(strategy_id, 0) + 1
+            if self._keep is not None:
+                self._keep(event)
             if route.subscriptions:
                 self._queue_for(route.subscriptions, event)
         return event
+
+    def relay(self, event: Event) -> None:
+        """Keep and queue an event that was published elsewhere, under its own number; an older one is dropped.
+
+        Numbers that are missing between two events stay blank.
+        """
+        with self._lock:
+            if event.seq <= self._seq:
+                return
+            route = self._routes.get(event.type) or self._route(event.type)
+            for seq in range(max(self._seq + 1, event.seq - self._capacity), event.seq):
+                self._ring[seq % self._capacity] = _BLANK
+            self._ring[event.seq % self._capacity] = event
+            self._seq = event.seq
+            route.published += 1
+            if route.subscriptions:
+                self._queue_for(route.subscriptions, event)
 
     def broadcast(self, event: Event) -> int:
         """Queue a copy of a published event for the subscribers of every single strategy; return how many got it.
@@ -167,7 +198,8 @@ class EventBus:
             if start >= stop:
                 return []
             left, right = start % self._capacity, stop % self._capacity
-            return self._ring[left:right] if left < right else self._ring[left:] + self._ring[:right]
+            found = self._ring[left:right] if left < right else self._ring[left:] + self._ring[:right]
+            return [event for event in found if event is not _BLANK]
 
     def stats(self) -> dict[str, Any]:
         """Return counts since the start; `handler_ms` holds mean, p95 and max per subscription with a handler.

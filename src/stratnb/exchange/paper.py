@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.errors import ConfigError, nearest
+from stratnb.errors import ConfigError, RetryLater, nearest
+from stratnb.exchange.base import Execution, OrderReport
+from stratnb.exchange.book import PaperBook
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
-from stratnb.model import Market, Order
+from stratnb.model import Market, Order, OrderState
 
-__all__ = ["PaperExchange"]
+__all__ = ["Line", "PaperExchange", "unreliable"]
 
 Floats = npt.NDArray[np.float64]
+Line = Callable[[Literal["ask", "answer"], str], None]
 
 
 class PaperExchange:
-    """Keeps the markets and the working orders (one per strategy); nothing leaves the process.
+    """Keeps the markets, and orders and executions in a durable book of its own; nothing leaves the machine.
 
-    The open of a candle fills the working order, its range the stop and the targets. A price that arrives alone is a
-    candle with open, high, low and close equal.
+    The open of a candle fills a resting order, its range the stop and the targets. A price that arrives alone is a
+    candle with open, high, low and close equal. `line(leg, call)` is called before a request arrives ("ask") and before
+    its answer leaves ("answer"): what it raises, the client gets, as from a broken line (see `unreliable`).
     """
 
-    def __init__(self, markets: Iterable[Market] = ()) -> None:
+    def __init__(self, markets: Iterable[Market] = (), *, book: Path | None = None, line: Line | None = None) -> None:
         self._markets = {market.symbol: market for market in markets}
-        self._orders: dict[str, Order] = {}
         self._fills = np.zeros((at.MAX_FILLS, at.W_FILL))
+        self.book = PaperBook(book)
+        self.line = line
 
     def __repr__(self) -> str:
-        """Return the numbers of markets and working orders."""
-        return f"<PaperExchange {len(self._markets)} markets, {len(self._orders)} orders>"
+        """Return the number of markets and where the book is."""
+        return f"<PaperExchange {len(self._markets)} markets, book {self.book.path or 'in memory'}>"
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Return the markets' symbols."""
+        return tuple(self._markets)
+
+    def close(self) -> None:
+        """Close the book."""
+        self.book.close()
 
     def market(self, symbol: str) -> Market:
         """Return a market, or raise `ConfigError` (`market_unknown`) with near symbols."""
@@ -42,26 +59,61 @@ class PaperExchange:
             raise ConfigError("market_unknown", f"market {symbol!r} is not listed", value=symbol, hint=hint)
         return self._markets[symbol]
 
-    def submit(self, order: Order) -> None:
-        """Take a market order; it fills at the next open."""
-        self._orders[order.strategy_id] = order
+    def submit(self, order: Order, row: Floats | None = None) -> OrderState:
+        """Take an order; with a fill row it executes at once, else it fills at the next open."""
+        self._over("ask", "submit")
+        state = self.book.accept(order, row)
+        self._over("answer", "submit")
+        return state
 
-    def working(self, strategy_id: str) -> Order | None:
-        """Return the strategy's working order."""
-        return self._orders.get(strategy_id)
+    def cancel(self, order_id: str) -> OrderState:
+        """Cancel a working order and return its state."""
+        self._over("ask", "cancel")
+        state = self.book.cancel(order_id)
+        self._over("answer", "cancel")
+        return state
 
-    def orders(self) -> tuple[Order, ...]:
-        """Return every working order, oldest first."""
-        return tuple(self._orders.values())
+    def query(self, order_id: str, until_ms: int) -> OrderReport | None:
+        """Return what is known of an order, None when it never arrived."""
+        self._over("ask", "query")
+        return self.book.report(order_id, until_ms)
 
-    def cancel(self, strategy_id: str) -> bool:
-        """Drop the strategy's working order; return whether there was one."""
-        return self._orders.pop(strategy_id, None) is not None
+    def working(self, until_ms: int) -> tuple[OrderReport, ...]:
+        """Return all resting orders."""
+        self._over("ask", "working")
+        return self.book.working(until_ms)
 
-    def open_fills(self, settings: Floats, book: Floats, candle: Floats) -> Floats:
-        """Return the fill rows of the order in the book at the candle's open; they are not applied yet."""
-        return self._fills[: loop.open_fills(settings, book, candle, self._fills, 0)]
+    def executions(self, after: int, until_ms: int) -> tuple[Execution, ...]:
+        """Return the executions with a larger number, oldest first."""
+        self._over("ask", "executions")
+        return self.book.executions(after, until_ms)
+
+    def position(self, symbol: str, until_ms: int) -> float:
+        """Return the account's signed quantity in a market."""
+        return self.book.position(symbol, until_ms)
+
+    def open_fills(self, order_id: str, settings: Floats, book: Floats, candle: Floats, now_ms: int) -> Floats:
+        """Execute a resting order at the candle's open and return the fill rows, which are not applied yet."""
+        count = loop.open_fills(settings, book, candle, self._fills, 0)
+        return self.book.execute(order_id, self._fills[:count], now_ms)
 
     def touch_fills(self, settings: Floats, book: Floats, candle: Floats) -> Floats:
-        """Return the fill rows of the book's stop and targets within the candle; they are not applied yet."""
+        """Return the fill rows of the book's stop and targets within the candle; nothing is executed by asking."""
         return self._fills[: loop.touch_fills(settings, book, candle, self._fills, 0)]
+
+    def _over(self, leg: Literal["ask", "answer"], call: str) -> None:
+        if self.line is not None:
+            self.line(leg, call)
+
+
+def unreliable(seed: int, *, lost: float = 0.05) -> Line:
+    """Return a line that loses a share of the requests and of the answers, at random but repeatable."""
+    chance = Random(seed)
+
+    def line(leg: Literal["ask", "answer"], call: str) -> None:
+        """Raise now and then."""
+        if chance.random() < lost:
+            what = "request" if leg == "ask" else "answer"
+            raise RetryLater("answer_lost", f"the {what} of {call} was lost", hint="query the order")
+
+    return line

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, positive
 from stratnb.exchange.base import Instant
+from stratnb.kernels.layout import C_TIME
 from stratnb.model import timeframe_ms
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ class ReplayFeed:
     def pause_s(self) -> float:
         """Return the seconds between two instants at the present speed, 0 at max."""
         return 0.0 if math.isinf(self._speed) else self.step_ms / 1000.0 / self._speed
+
+    def seek(self, close_ms: int) -> dict[str, Floats]:
+        """Go on after the instant that closed at a time; return the candles up to it by symbol."""
+        self.position = int(np.searchsorted(self._opens, close_ms - self.step_ms, side="right"))
+        until = close_ms - self.step_ms
+        return {
+            symbol: rows[: int(np.searchsorted(rows[:, C_TIME], until, side="right"))]
+            for symbol, rows in zip(self.symbols, self._rows, strict=True)
+        }
 
     def next(self) -> Instant | None:
         """Return the next instant, None at the end."""
