@@ -17,6 +17,7 @@ from stratnb.events import Event
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import Candles
 from stratnb.multi.orchestrator import TradingOrchestrator
+from stratnb.multi.records import POLICIES
 from trading_cases import BOOM, FREE, LONG, document, flat, market, registered, series, wander
 
 RISING = [*flat(3), *flat(1, volume=LONG), *flat(4), (100, 100, 97, 97), *flat(20, 97.0)]
@@ -36,6 +37,14 @@ def pair(candles: Candles | None = None, kind: str = "spot", **options: Any) -> 
     first, second = engine.add(document("first", **kinds)), engine.add(document("second", **kinds))
     assert engine.switch(first).success
     return engine, first, second
+
+
+def begun(engine: Engine, to_id: str, **options: Any) -> Any:
+    """Return the job of a switch that is done, or waits for the old one to be flat."""
+    job = engine.submit("switch", to_id, **options)
+    while not job.done and all(lane.waits is None for lane in engine.desk.lanes()):
+        engine.list()
+    return job
 
 
 def states(engine: Engine) -> list[str]:
@@ -83,7 +92,7 @@ def test_from_none_to_one_to_another_and_back() -> None:
         engine.step(50)
         kept = engine.desk.resident(first)
         assert kept.candles == 200
-        assert [row.phase for row in engine.desk.store.switches()] == ["commit"] * 3
+        assert [row.phase for row in engine.desk.store.switches()] == ["retire"] * 3
         assert engine.desk.registry.active_ids() == (first,)
 
 
@@ -191,7 +200,7 @@ def test_refuse_needs_a_flat_one() -> None:
         assert engine.switch(second, policy="refuse").success
 
 
-@pytest.mark.parametrize("policy", ["keep", "close", "refuse"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_flat_ones_are_all_alike(policy: Any) -> None:
     engine, _, second = pair()
     with engine:
@@ -206,10 +215,10 @@ def test_a_working_entry_is_canceled_or_refused(policy: Any, canceled: int) -> N
     engine, first, second = pair()
     with engine:
         engine.step(4)
-        assert engine.desk.exchange.working(first) is not None
+        assert engine.desk.lane(first).order is not None
         result = engine.switch(second, policy=policy)
         assert (result.success, result.canceled_orders) == (policy != "refuse", canceled)
-        assert (engine.desk.exchange.working(first) is None) == bool(canceled)
+        assert (engine.desk.lane(first).order is None) == bool(canceled)
         engine.step(3)
         assert quantity(engine, first) == (0.0 if canceled else 1.0)
         if canceled:
@@ -217,7 +226,7 @@ def test_a_working_entry_is_canceled_or_refused(policy: Any, canceled: int) -> N
 
 
 @pytest.mark.parametrize("steps", [2, 4, 6])
-@pytest.mark.parametrize("policy", ["keep", "close", "refuse"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_a_dry_run_changes_nothing_and_tells_what_would_happen(policy: Any, steps: int) -> None:
     engine, _, second = pair()
     with engine:
@@ -225,7 +234,10 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_happen(policy: Any, step
         before = everything(engine)
         told = engine.switch(second, policy=policy, dry_run=True)
         assert everything(engine) == before
-        done = engine.switch(second, policy=policy)
+        job = begun(engine, second, policy=policy)
+        if not job.done:
+            engine.step(4)
+        done = job.result(5)
         assert told.dry_run
         assert not done.dry_run
         names = ("success", "from_id", "to_id", "position_action", "canceled_orders", "orders", "error")
@@ -239,7 +251,7 @@ def test_unknown_policies_and_targets() -> None:
             engine.switch("second@AAA/USDT#man")
         assert caught.value.code == "unknown_strategy"
         with pytest.raises(ConfigError):
-            engine.switch("second@AAA/USDT#main", policy="adopt")  # type: ignore[arg-type]
+            engine.switch("second@AAA/USDT#main", policy="give")  # type: ignore[arg-type]
         assert states(engine) == ["active", "dormant"]
 
 
@@ -293,7 +305,11 @@ def test_a_timeout_before_the_commit_leaves_the_old_one_active(where: str, monke
         gate.open()
         engine.step(3)
         assert quantity(engine, first) == 1.0
-        assert [row.phase for row in engine.desk.store.switches()] == ["commit"]
+        rows = engine.desk.store.switches()
+        assert [(row.phase, row.success, row.error[:7]) for row in rows] == [
+            ("retire", True, ""),
+            ("prepare", False, "timeout"),
+        ]
         assert engine.events.stats()["by_type"]["STRATEGY_SWITCH_FAILED"] == 1
         assert engine.switch(second).success
         assert states(engine) == ["managing", "active"]
@@ -492,9 +508,12 @@ def test_parallel_swaps_the_named_one() -> None:
         result = engine.switch(third, from_id=first)
         assert (result.success, result.from_id) == (True, first)
         assert states(engine) == ["dormant", "active", "active"]
-        with pytest.raises(Refused) as caught:
-            engine.switch(first, from_id=first)
-        assert caught.value.code == "not_active"
+        told = engine.switch(first, from_id=first).error
+        assert told is not None
+        assert told[0] == "not_active"
+        unnamed = engine.switch(first)
+        assert unnamed.error is not None
+        assert unnamed.error[0] == "from_id_missing"
         assert engine.deactivate(second) == "dormant"
         with pytest.raises(Refused) as caught:
             engine.deactivate(second)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from stratnb.errors import Finding
 from stratnb.events import Event
 from stratnb.model import Trade
 
@@ -21,12 +22,19 @@ __all__ = [
     "CacheEntryView",
     "CacheView",
     "CheckView",
+    "ConfigVersion",
+    "ConfigView",
     "DecisionView",
     "EngineView",
     "FeedView",
     "LinkView",
+    "MarketRiskView",
     "OrderView",
     "PositionView",
+    "Preview",
+    "RiskScopeView",
+    "RiskView",
+    "RuleView",
     "StrategyView",
     "WhatIfView",
 ]
@@ -52,7 +60,8 @@ class FeedView:
 class StrategyView:
     """One row of the strategy table. Ratios are None while undefined; money in quote units.
 
-    `last_candle_ms` is when the newest candle of the market closed; overrides and denials are name and value.
+    `last_candle_ms` is when the newest candle of the market closed; overrides and denials are name and value. A breaker
+    that is open is asked again at `next_probe_ms`; `sharpe` is of so many days.
     """
 
     strategy_id: str
@@ -91,8 +100,20 @@ class StrategyView:
     overrides: tuple[tuple[str, str], ...] = ()
     risk_state: str = "ACTIVE"
     risk_reason: str = ""
+    risk_until_ms: int | None = None
+    risk_pause: str = ""
+    risk_pause_until_ms: int | None = None
     denials_by_code: tuple[tuple[str, int], ...] = ()
     order: str = ""
+    config_version: int = 1
+    health: str = "UNKNOWN"
+    health_reasons: tuple[str, ...] = ()
+    health_advice: tuple[str, ...] = ()
+    breaker: str = "closed"
+    breaker_failures: int = 0
+    next_probe_ms: int | None = None
+    sharpe: float | None = None
+    sharpe_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +193,73 @@ class CacheView:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleView:
+    """One risk rule: what it measures now, its limit (None: off) and what it did.
+
+    `used` is the share of the limit. `effect` is none, pause, reduce, halt or deny (asked at each entry); a rule in
+    force ends at `until_ms`, None while it is latched. `tripped_ms` is when it last fired. Fractions, counts, seconds.
+    """
+
+    rule: str
+    unit: Literal["fraction", "count", "seconds"]
+    value: float | None
+    limit: float | None
+    used: float | None
+    effect: str
+    in_force: bool = False
+    until_ms: int | None = None
+    tripped_ms: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RiskScopeView:
+    """The risk of the account (scope "") or of a strategy; `limits` are those that may be changed by hand.
+
+    `pause` is the rule that lets no entry pass until `pause_until_ms`, `block` a code of the engine's own.
+    """
+
+    scope: str
+    state: Literal["ACTIVE", "REDUCING", "HALTED"]
+    reason: str
+    until_ms: int | None
+    pause: str
+    pause_until_ms: int | None
+    block: str
+    equity: float
+    peak: float
+    day_start: float
+    rules: tuple[RuleView, ...]
+    limits: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MarketRiskView:
+    """Notional held and waiting in one market, in quote units; limits as fractions of the account's equity."""
+
+    symbol: str
+    net: float
+    gross: float
+    net_limit: float | None
+    gross_limit: float | None
+    strategies: int
+
+
+@dataclass(frozen=True, slots=True)
+class RiskView:
+    """Account first, then the strategies. `open_risk` is lost when every stop fills, in quote units.
+
+    `denials` are (code, last hour, last day, since the start); `unstopped` positions have no stop.
+    """
+
+    scopes: tuple[RiskScopeView, ...]
+    markets: tuple[MarketRiskView, ...]
+    open_risk: float
+    unstopped: int
+    denials: tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineView:
     """Everything that changes on screen, at one moment. Times are of the feed's clock.
 
@@ -209,9 +297,16 @@ class EngineView:
     host: str = ""
     pid: int = 0
     notes: tuple[str, ...] = ()
+    role: Literal["holder", "observer"] = "holder"
+    generation: int = 0
+    rights: Literal["viewer", "operator", "owner"] = "owner"
+    offline_since_ms: int | None = None
+    unknown_orders: int = 0
+    journal_bytes: int | None = None
     orders: tuple[OrderView, ...] = ()
     trades_today: tuple[Trade, ...] = ()
     events_by_type: tuple[tuple[str, int], ...] = ()
+    risk: RiskView | None = None
     fees: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -318,6 +413,52 @@ class WhatIfView:
     reasons: tuple[tuple[str, int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigVersion:
+    """One configuration that a strategy ran with, from `created_ms` of the feed's clock on.
+
+    `patch` is what was changed (paths to values), `document` the merged document before the blocks fill in defaults.
+    """
+
+    strategy_id: str
+    number: int
+    patch: Mapping[str, Any]
+    document: Mapping[str, Any]
+    config_hash: str
+    author: str
+    reason: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigView:
+    """The running configuration: complete, with the source of every value by path, and its versions, newest last.
+
+    `number` is that of the running version. Sources are default, base, strategy, override.
+    """
+
+    strategy_id: str
+    number: int
+    document: Mapping[str, Any]
+    sources: Mapping[str, str]
+    versions: tuple[ConfigVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a patch would do: (path, before, after) of every value, and whether it may be applied now.
+
+    `needs_rebuild`: a second orchestrator takes over at a candle boundary. `needs_flat`: it waits for the end of the
+    present position or order.
+    """
+
+    diff: tuple[tuple[str, Any, Any], ...]
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    needs_rebuild: bool
+    needs_flat: bool
+
+
 class Board(Protocol):
     """What a panel binds to. Reading never blocks on the engine; acting only submits."""
 
@@ -335,6 +476,14 @@ class Board(Protocol):
 
     def document(self, strategy_id: str) -> dict[str, Any]:
         """Return the whole document of a loaded strategy, merged with its overrides."""
+        ...
+
+    def configuration(self, strategy_id: str) -> ConfigView:
+        """Return the running configuration of a strategy with its sources and versions."""
+        ...
+
+    def preview(self, strategy_id: str, patch: Mapping[str, Any]) -> Preview:
+        """Return what a patch (paths to values, None removes) would do; it takes some 10 ms and changes nothing."""
         ...
 
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:

@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from stratnb.cache import Cache
-from stratnb.errors import ConfigError, Refused, StratnbError
+from stratnb.errors import ConfigError, Refused
 from stratnb.events import EventBus
-from stratnb.exchange.paper import PaperExchange
-from stratnb.exchange.replay import ReplayFeed
+from stratnb.exchange.base import Feed
+from stratnb.exchange.paper import PaperExchange, unreliable
 from stratnb.kernels import layout as at
 from stratnb.model import Market
 from stratnb.multi.context import StrategyContext, open_context
+from stratnb.multi.creation import Creator
+from stratnb.multi.lane import Lane, Working
+from stratnb.multi.loader import Loader
 from stratnb.multi.orchestrator import TradingOrchestrator
+from stratnb.multi.orders import Clock, Orders
+from stratnb.multi.recorder import NullRecorder, Recorder
 from stratnb.multi.records import Policy, State, StrategyRecord, SwitchRow, strategy_id
+from stratnb.multi.recovery import Recovery
 from stratnb.multi.registry import Registry
-from stratnb.multi.router import Lane, Router
+from stratnb.multi.router import Router
 from stratnb.multi.settings import EngineSettings
-from stratnb.multi.store import MemoryStore, Snapshot
+from stratnb.multi.store import MemoryStore, Snapshot, Store, next_version
 from stratnb.services.candles import CandleProvider, TimeframeProvider
 from stratnb.services.exits import PositionExiting
-from stratnb.services.notify import Notifier
+from stratnb.services.notify import Level, Notifier
 from stratnb.services.positions import PositionManager
 from stratnb.services.risk import RiskManager
 from stratnb.services.shared import SharedServices
 from stratnb.strategy.build import build_plan
-from stratnb.strategy.config import StrategyConfig
-from stratnb.strategy.documents import LoadedStrategy, build_config, load_base
+from stratnb.strategy.documents import LoadedStrategy
 
 __all__ = ["Desk"]
 
 ROUTED: tuple[State, ...] = ("active", "managing", "suspended")
-CATCHUP_INLINE = 20_000
+RESERVED = 2  # owners beside the strategies, in each market
 ENTRIES = {"active": at.ENTRIES_ON, "managing": at.ENTRIES_MANAGING, "suspended": at.ENTRIES_PAUSED}
 
+Floats = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
@@ -53,20 +63,57 @@ class Desk:
     def __init__(
         self,
         settings: EngineSettings,
-        feed: ReplayFeed,
+        feed: Feed,
         markets: Mapping[str, Market],
         *,
         notifier: Notifier | None = None,
-        store: MemoryStore | None = None,
+        store: Store | None = None,
         bus: EventBus | None = None,
+        recorder: Recorder | None = None,
+        exchange: PaperExchange | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self.owners: dict[str, Lane] = {}
         self.settings = settings
         self.feed = feed
         self.bus = bus or EventBus(lambda: self.now_ms() * 1_000_000, capacity=settings.event_buffer)
         self.store = store or MemoryStore(decisions_kept=settings.decisions_kept)
-        self.exchange = PaperExchange(markets.values())
-        self.services = _services(settings, feed.timeframe, self.bus, notifier)
-        self.registry = Registry(
+        self.exchange = exchange or PaperExchange(markets.values())
+        if settings.paper_loss:
+            self.exchange.line = unreliable(settings.seed, lost=settings.paper_loss)
+        self.recorder = recorder or NullRecorder()
+        self.services = _services(settings, feed, self.bus, notifier)
+        self.loader = Loader(self.exchange, feed.symbols, settings.workspace)
+        self.on_resolved: Callable[[Working], None] | None = None
+        self.registry = self._registry()
+        self.recovery = Recovery(self)
+        self.creator = Creator(self.services, self.store, settings, self._lanes.__getitem__, self.recovery.tell)
+        self.cache = self._cache()
+        self.orders = Orders(
+            self.exchange,
+            self.recorder,
+            settings=settings.orders,
+            now_ms=self.now_ms,
+            on_fills=self._executed,
+            on_trouble=self._trouble,
+            clock=clock,
+        )
+        self.router = Router(
+            *(self.services, self.exchange, self.cache, self.bus, self.orders, self.recorder),
+            on_error=self.recovery.failed,
+            on_probe=self.recovery.probe,
+            on_flat=self.rest,
+        )
+        self.router.open(feed.symbols)
+        self.switch_ms: deque[float] = deque(maxlen=1_000)
+        self.snapshots_taken = 0
+        self._trims: set[asyncio.Task[None]] = set()
+        self._leaving: set[str] = set()
+
+    def _registry(self) -> Registry:
+        settings = self.settings
+        return Registry(
             self.store,
             lambda: self.now_ms() * 1_000_000,
             mode=settings.mode,
@@ -75,22 +122,16 @@ class Desk:
             allowed=settings.allowed,
             one_per_symbol=settings.one_per_symbol,
         )
-        self.cache: Cache[TradingOrchestrator] = Cache(
-            self._create,
-            capacity=settings.cache_capacity,
+
+    def _cache(self) -> Cache[TradingOrchestrator]:
+        return Cache(
+            self.creator.create,
+            capacity=self.settings.cache_capacity,
             pin_reasons=self.pins,
             keep=self._keep,
             publish=self.bus.publish,
             now_ns=time.monotonic_ns,
         )
-        self.router = Router(self.services, self.exchange, self.cache, self.bus, on_halt=self._halt, on_flat=self._rest)
-        self.router.open(feed.symbols)
-        self.switch_ms: deque[float] = deque(maxlen=1_000)
-        self.snapshots_taken = 0
-        self._lanes: dict[str, Lane] = {}
-        self._trims: set[asyncio.Task[None]] = set()
-        self._leaving: set[str] = set()
-        self._caught_up: dict[str, int] = {}
 
     def now_ms(self) -> int:
         """Return the feed's clock, 0 before the first candle."""
@@ -98,8 +139,22 @@ class Desk:
 
     def lane(self, key: str) -> Lane:
         """Return a loaded strategy's lane, or raise `ConfigError` (`unknown_strategy`)."""
+        if isinstance(key, str) and key in self.owners:
+            return self.owners[key]
         self.registry.get(key)
         return self._lanes[key]
+
+    def reroute_owners(self) -> None:
+        """Let candles reach the owners that are no strategy, too: their stops are watched."""
+        self._route()
+
+    def everyone(self) -> tuple[Lane, ...]:
+        """Return all lanes and those of owners that are no strategy."""
+        return (*self._lanes.values(), *self.owners.values())
+
+    def knows(self, key: str) -> bool:
+        """Return whether an id is that of a loaded strategy or of another owner."""
+        return key in self.owners or self.registry.has(key)
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return all lanes in registration order."""
@@ -117,11 +172,7 @@ class Desk:
 
         Without a symbol the document's own is used, else the only market of the feed.
         """
-        symbol = symbol or self._only_symbol()
-        loaded = self._load(document, symbol, overrides)
-        market = self._market(loaded.config)
-        if not market.inferred:
-            loaded = self._load(document, market.symbol, overrides, market)
+        loaded, market = self.loader.load(document, symbol, overrides)
         config = loaded.config
         key = strategy_id(config.name, market.symbol, label)
         record = StrategyRecord(
@@ -135,6 +186,7 @@ class Desk:
             loaded_ms=self.now_ms(),
             config_hash=config.config_hash,
             overrides=dict(overrides or {}),
+            sources={"document": dict(loaded.document), "base": dict(self.loader.base())},
         )
         await asyncio.to_thread(build_plan, config, market, base=self.feed.timeframe)  # compiles what is new
         self.registry.register(record)
@@ -143,6 +195,9 @@ class Desk:
         except BaseException:
             self.registry.unregister(key)
             raise
+        stored = self.registry.get(key)
+        self.store.save_version(next_version(self.store, stored, loaded.merged, now_ms=self.now_ms(), reason="loaded"))
+        self.router.done()
         payload = {"name": config.name, "version": config.version, "warnings": [str(f) for f in loaded.findings]}
         self.bus.publish("STRATEGY_LOADED", strategy_id=key, symbol=market.symbol, source="desk", payload=payload)
         return key
@@ -150,34 +205,13 @@ class Desk:
     def take_over(self, record: StrategyRecord, context: StrategyContext) -> None:
         """Load a strategy as it was loaded on another desk for the same market: dormant, flat, with its pin."""
         stored = self.registry.register(replace(record, loaded_ms=self.now_ms()))
-        self._open(stored.strategy_id, context.loaded, self._market(context.config))
+        self._open(stored.strategy_id, context.loaded, self.loader.market(context.config))
         if record.pinned:
             self.cache.pin(stored.strategy_id)
 
-    def _load(
-        self,
-        document: str | Path | Mapping[str, Any],
-        symbol: str | None,
-        overrides: Mapping[str, Any] | None,
-        market: Market | None = None,
-    ) -> LoadedStrategy:
-        """Load a document, by name from the workspace's `strategies` first, over the workspace's `base.json`."""
-        space = self.settings.workspace
-        folder = None if space is None else space / "strategies"
-        base = None if space is None else load_base(space / "base.json")
-        return build_config(document, base=base, overrides=overrides, symbol=symbol, market=market, folder=folder)
-
-    def _market(self, config: StrategyConfig) -> Market:
-        """Return the market that a configuration names."""
-        if config.market.symbol is None:
-            raise ConfigError(
-                "symbol_missing",
-                f"{config.name} does not say which of the {len(self.feed.symbols)} markets it trades",
-                hint=f"give symbol=, such as {self.feed.symbols[0]!r}",
-            )
-        market = self.exchange.market(config.market.symbol)
-        # Candles do not tell the kind of their market, so one that was inferred from them takes the document's.
-        return replace(market, kind=config.market.kind) if market.inferred else market
+    def reopen(self, record: StrategyRecord) -> None:
+        """Open a strategy of an earlier run from what it was loaded with; its book is flat then."""
+        self._open(record.strategy_id, *self.loader.reload(record))
 
     def _open(self, key: str, loaded: LoadedStrategy, market: Market) -> None:
         """Open the context and the lane of a registered strategy, marked to the newest price."""
@@ -192,7 +226,7 @@ class Desk:
             state=lambda: self.registry.get(key).state,
             now_ms=self.now_ms,
         )
-        self._lanes[key] = Lane(context, number, self.registry.get(key).code)
+        self._lanes[key] = Lane(context, number, self.registry.get(key).code, self.recovery.breaker(key))
         rows = self.services.candles.rows(market.symbol)
         if len(rows):
             context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]
@@ -215,8 +249,9 @@ class Desk:
         self.services.positions.close(key)
         self.services.risk.forget(key)
         del self._lanes[key]
-        self._caught_up.pop(key, None)
+        self.creator.stepped.pop(key, None)
         self._route()
+        self.router.done()
         self.bus.publish("STRATEGY_REMOVED", strategy_id=key, symbol=record.symbol, source="desk")
         self.bus.forget(key)
 
@@ -225,9 +260,10 @@ class Desk:
         record, book = self.registry.get(key), self.lane(key).context.book
         self.check_stays(key)
         if policy not in ("refuse", "close"):
-            raise ConfigError("enum", f"policy {policy!r} cannot remove", value=policy, hint="use 'refuse' or 'close'")
-        if record.state == "preparing":
-            raise Refused("switch_in_progress", f"{key} is being prepared", value=key, hint="wait for the switch")
+            hint = "use 'refuse', 'close' or 'keep_orphan'"
+            raise ConfigError("enum", f"policy {policy!r} cannot remove", value=policy, hint=hint)
+        if record.state == "preparing" or self.lane(key).waits is not None:
+            raise Refused("switch_in_progress", f"{key} takes part in a switch", value=key, hint="wait for its end")
         if policy == "refuse" and not book.is_flat:
             held = f"{key} holds {book.quantity:g} {book.symbol}" if book.quantity else f"{key} has a working order"
             raise Refused("position_open", held, value=book.quantity, hint="use policy='close'")
@@ -236,6 +272,14 @@ class Desk:
     def leaving(self) -> frozenset[str]:
         """Return the ids that are being removed."""
         return frozenset(self._leaving)
+
+    def forget(self, key: str) -> None:
+        """Drop a strategy that the holder of the journal removed or changed."""
+        lane = self._lanes.pop(key)
+        lane.context.close()
+        self.services.positions.close(key)
+        self.services.risk.forget(key)
+        self._route()
 
     def check_stays(self, key: str) -> None:
         """Raise while a strategy is being removed."""
@@ -246,7 +290,7 @@ class Desk:
         """Return the resident orchestrator, creating it if needed."""
         self.registry.get(key)
         self.check_stays(key)
-        self._caught_up[key] = 0
+        self.creator.check(key)
         return await self.cache.get_or_create(key)
 
     def resident(self, key: str) -> TradingOrchestrator:
@@ -257,47 +301,11 @@ class Desk:
 
     def caught_up(self, key: str) -> int:
         """Return how many candles the last creation stepped."""
-        return self._caught_up.get(key, 0)
+        return self.creator.stepped.get(key, 0)
 
     def catch_up(self, orchestrator: TradingOrchestrator) -> int:
         """Step an orchestrator to the newest candle without trading; return how many candles that took."""
-        context = orchestrator.context
-        try:
-            return orchestrator.catch_up(self.services.candles.rows(context.symbol))
-        except Exception as error:
-            lane = self._lanes[context.strategy_id]
-            lane.error = f"{type(error).__name__}: {error}"
-            self._tell_error(lane, error)
-            raise Refused(
-                "strategy_failed",
-                f"{context.strategy_id} fails on past candles: {lane.error}",
-                value=context.strategy_id,
-                hint="mend the block and define it again, or remove the strategy",
-            ) from error
-
-    async def _create(self, key: str) -> TradingOrchestrator:
-        """Build an orchestrator; once more when a block of it was defined again meanwhile."""
-        while True:
-            lane = self._lanes[key]
-            made = await self._made(key, lane)
-            if made.context is lane.context:
-                return made
-
-    async def _made(self, key: str, lane: Lane) -> TradingOrchestrator:
-        """Build an orchestrator, restore its newest usable snapshot, catch up."""
-        made = TradingOrchestrator(
-            lane.context, self.services, self.store.decisions(key, lane.context.plan.decision_width)
-        )
-        for snapshot in self.store.snapshots(key):
-            if made.restore(snapshot):
-                payload = {"watermark_ms": snapshot.watermark_ms, "candles": snapshot.candles}
-                lane.context.events.publish("STRATEGY_STATE_RESTORED", source="desk", payload=payload)
-                break
-        missing = len(self.services.candles.rows(lane.context.symbol)) - made.candles
-        # A long history is stepped beside the loop; what arrives meanwhile is caught up by the caller.
-        work = asyncio.to_thread(self.catch_up, made) if missing > CATCHUP_INLINE else None
-        self._caught_up[key] = self.catch_up(made) if work is None else await work
-        return made
+        return self.creator.catch_up(orchestrator)
 
     def _keep(self, snapshot: Snapshot) -> None:
         if not snapshot.memory:
@@ -325,27 +333,59 @@ class Desk:
         self.registry.set_state(key, state)
         self._allow(key, state)
         self._route()
+        self.recorder.changed()
 
-    def commit(self, row: SwitchRow, states: Mapping[str, State]) -> None:
-        """Write a switch and its states in one transaction, then route accordingly."""
+    def commit(self, row: SwitchRow, states: Mapping[str, State], move: Callable[[], None] | None = None) -> None:
+        """Write a switch, its states and the lots that `move` books in one transaction, then route accordingly."""
         self.registry.commit_switch(row, states)
+        if move is not None:
+            move()
         for key, state in states.items():
             self._allow(key, state)
         self._route()
+        self.recorder.changed()
 
     def _allow(self, key: str, state: State) -> None:
         lane = self._lanes[key]
-        lane.context.book.row[at.B_ENTRIES] = ENTRIES.get(state, at.ENTRIES_OFF)
+        waits = lane.waits is not None and state == "active"
+        lane.context.book.row[at.B_ENTRIES] = at.ENTRIES_MANAGING if waits else ENTRIES.get(state, at.ENTRIES_OFF)
         if state != "suspended":
             lane.paused = False
+        lane.tally.state(state, self.now_ms(), self.services.candles.first_ms() or self.now_ms())
         if state == "active":
             lane.steps, lane.managed, lane.error = True, False, ""
+            lane.breaker.reset()
         elif state == "dormant":
             lane.steps, lane.error = True, ""
+        self.note_flags(lane)
+
+    def wait_for(self, lane: Lane, waits: Callable[[], None] | None, until_ms: float = math.inf) -> None:
+        """Let a strategy only exit until it is flat or the time is up, then call `waits`; None ends that."""
+        lane.waits, lane.until_ms = waits, until_ms
+        self._allow(lane.context.strategy_id, self.registry.get(lane.context.strategy_id).state)
+        self.recorder.changed()
+
+    def reroute(self, key: str) -> None:
+        """Let the book and the routing follow a state that was restored."""
+        self._allow(key, self.registry.get(key).state)
+        self._route()
+
+    def note_flags(self, lane: Lane) -> None:
+        """Keep how a strategy was paused or suspended, for a restart."""
+        key = lane.context.strategy_id
+        if self.registry.has(key):
+            known = dict(self.registry.get(key).flags)
+            if known != (flags := known | lane.flags()):
+                self.registry.update(key, flags=flags)
+
+    def note_limits(self, key: str, limits: Mapping[str, Any]) -> None:
+        """Keep the risk limits of a strategy that a person changed, for a restart."""
+        self.registry.update(key, flags={**self.registry.get(key).flags, "limits": dict(limits)})
 
     def _route(self) -> None:
         states = {record.strategy_id: record.state for record in self.registry.list()}
-        self.router.lanes = tuple(lane for key, lane in self._lanes.items() if states.get(key) in ROUTED)
+        routed = (lane for key, lane in self._lanes.items() if states.get(key) in ROUTED)
+        self.router.lanes = (*routed, *self.owners.values())
 
     async def settle_cache(self, key: str) -> None:
         """Snapshot a strategy that went to rest and trim the cache."""
@@ -353,8 +393,11 @@ class Desk:
             self._keep(self.resident(key).snapshot())
         await self.cache.trim()
 
-    def _rest(self, lane: Lane) -> None:
-        """Put a managing strategy to rest once it is flat."""
+    def rest(self, lane: Lane) -> None:
+        """Put a managing strategy to rest once it is flat; a switch that waits for it goes on."""
+        if lane.waits is not None:
+            lane.waits()
+            return
         key = lane.context.strategy_id
         self.set_state(key, "dormant")
         self._keep(self.resident(key).snapshot())
@@ -363,84 +406,77 @@ class Desk:
         self._trims.add(task)
         task.add_done_callback(self._trims.discard)
 
-    def _halt(self, lane: Lane, error: Exception) -> None:
-        """Stop stepping a strategy that raised; its stop and targets go on."""
-        key = lane.context.strategy_id
-        lane.steps, lane.error = False, f"{type(error).__name__}: {error}"
-        state = self.registry.get(key).state
-        if state != "suspended":
-            self.set_state(key, "suspended")
-            lane.managed = state == "managing"
-        self.router.drop_entry(lane)
-        self._tell_error(lane, error)
-
-    def _tell_error(self, lane: Lane, error: Exception) -> None:
-        """Announce why a strategy cannot go on."""
-        key, code = lane.context.strategy_id, error.code if isinstance(error, StratnbError) else "exception"
-        payload = {"code": code, "message": lane.error}
-        lane.context.events.publish("STRATEGY_ERROR", source="orchestrator", payload=payload)
+    def notify(self, level: Level, text: str, key: str | None) -> None:
+        """Send a message; a notifier that fails changes nothing."""
         if self.services.notifier is None:
             return
         try:
-            self.services.notifier.notify("warning", f"{key} was halted: {lane.error}", key)
+            self.services.notifier.notify(level, text, key)
         except Exception:
             log.exception("the notifier failed")
 
     def pause(self, key: str) -> None:
         """Stop a strategy's entries; its exits go on. Pausing twice is harmless."""
-        lane = self.lane(key)
-        state = self.registry.get(key).state
-        if state == "suspended":
-            return
-        self.set_state(key, "suspended")
-        lane.paused, lane.managed = True, state == "managing"
-        self.router.drop_entry(lane)
+        self.recovery.pause(self.lane(key))
 
     def resume(self, key: str) -> None:
-        """Let a paused or halted strategy go on; candles that it missed are caught up first."""
-        lane = self.lane(key)
-        if self.registry.get(key).state != "suspended":
-            return
-        self.catch_up(self.resident(key))
-        lane.steps, lane.paused, lane.error = True, False, ""
-        if lane.managed or (self.registry.mode == "exclusive" and self.registry.active_ids()):
-            self.set_state(key, "dormant" if lane.context.book.is_flat else "managing")
-        else:
-            self.set_state(key, "active")
+        """Let a paused or failing strategy go on and reset its breaker; candles that it missed are caught up first."""
+        self.recovery.resume(self.lane(key))
 
     def close_now(self, lane: Lane, reason: int, fraction: float = 1.0) -> bool:
-        """Close a fraction of a strategy's position at the newest price; return whether there was one."""
+        """Close a fraction of a strategy's position at the newest price; return whether there was one.
+
+        An order of it whose outcome is not known, before or by this one, is `Refused` (`order_unresolved`).
+        """
         book = lane.context.book
         if not book.quantity:
             return False
+        self.orders.check_resolved(book.strategy_id)
         if book.row[at.B_ORDER] != at.ORDER_EXIT:
             self.services.exits.request_close(book, reason, fraction)
-        self.router.execute_now(lane)
+        if not self.router.execute_now(lane):
+            self.orders.check_resolved(book.strategy_id)
         return True
 
-    def kill(self, author: str, *, flatten: bool = True) -> dict[str, int]:
-        """Halt the account (latched), cancel all entries and, with `flatten`, close everything; works twice."""
-        self.services.risk.kill(author)
-        canceled = sum(self.router.drop_entry(lane) for lane in self.lanes())
-        closed = sum(self.close_now(lane, at.REASON_KILL) for lane in self.lanes()) if flatten else 0
-        return {"canceled": canceled, "closed": closed}
+    def _executed(self, work: Working, rows: Floats) -> None:
+        self.router.book_fills(work, rows)
 
-    def _only_symbol(self) -> str | None:
-        return self.feed.symbols[0] if len(self.feed.symbols) == 1 else None
+    def _trouble(self, work: Working, what: str) -> None:
+        """Act on an order whose call failed, whose outcome is not known, has not been for long, or is known now."""
+        key, risk = work.order.strategy_id, self.services.risk
+        if what == "failed":
+            risk.order_failed(self.now_ms())
+        elif what == "lost":
+            risk.block("order_unresolved", key)
+        elif what == "resolved":
+            if not self.orders.unknown(key):
+                risk.block(None, key)
+            if self.on_resolved is not None:
+                self.on_resolved(work)
+        else:
+            self.notify("warning", f"the outcome of order {work.order_id} is still unknown: {work.error}", key)
+            if what == "reduce":
+                risk.trip("order_unresolved", key)
+                self.router.done()
 
     async def close(self) -> None:
         """Snapshot and close every orchestrator and context; the event bus stays open."""
         await self.cache.close()
         for lane in self.lanes():
             lane.context.close()
+        self.exchange.close()
 
 
-def _services(settings: EngineSettings, timeframe: str, bus: EventBus, notifier: Notifier | None) -> SharedServices:
+def _services(settings: EngineSettings, feed: Feed, bus: EventBus, notifier: Notifier | None) -> SharedServices:
     """Make the six services that all strategies share."""
     positions = PositionManager(
-        settings.cash, slots=settings.max_strategies, limits=settings.limits, curve_points=settings.curve_points
+        settings.cash,
+        slots=settings.max_strategies,
+        reserved=RESERVED * len(feed.symbols),
+        limits=settings.limits,
+        curve_points=settings.curve_points,
     )
-    history = CandleProvider(timeframe)
+    history = CandleProvider(feed.timeframe)
     return SharedServices(
         candles=history,
         timeframes=TimeframeProvider(history),

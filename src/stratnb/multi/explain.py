@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from stratnb.blocks.base import Block, Filter
 from stratnb.kernels import layout as at
-from stratnb.multi.explain_entry import NOT_ASKED, risk_checks, sizing_steps
+from stratnb.multi.explain_entry import NOT_ASKED, sizing_steps
 from stratnb.multi.explain_inputs import inputs
+from stratnb.multi.explain_risk import risk_checks
 from stratnb.multi.explain_score import arithmetic
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Node, Plan
@@ -48,6 +49,34 @@ REASON_TEXTS = {
     "daily_loss": "The loss of the day reached its limit",
     "kill_switch": "The kill switch was used",
     "reducing": "Only reducing orders are allowed",
+    "not_lease_holder": "Another engine holds the lease",
+    "not_armed": "Live trading is not armed",
+    "market_unusable": "The market is not active",
+    "stale_data": "The data is too old",
+    "order_unresolved": "The outcome of an order is not known",
+    "cooldown": "The market cools down after a close",
+    "bad_price": "The price is far from the last one",
+    "slippage": "The slippage would be too large",
+    "risk_per_trade": "The loss at the stop would be too large",
+    "above_maximum": "The order is above the market's maximum",
+    "rate_limit": "Too many orders within ten seconds",
+    "max_open_orders": "Too many orders are working",
+    "liquidation_near": "The liquidation price is too near",
+    "max_trades_per_day": "Today's trades reached their limit",
+    "market_health": "The newest trades did too badly",
+    "max_drawdown": "The drawdown reached its limit",
+    "consecutive_losses": "Too many losing trades in a row",
+    "stop_loss_guard": "Too many losing stops",
+    "low_profit": "The newest trades earned too little",
+    "profit_lock": "A gain of the day was given back",
+    "daily_target": "The day's target is reached",
+    "volatility_halt": "The market is too volatile",
+    "error_storm": "Too many order calls failed",
+    "feed_loss": "The prices of a position are silent",
+    "unprotected": "A position could not be protected",
+    "ledger_mismatch": "The ledger differs from the exchange",
+    "risk_row_damaged": "The kept risk state is damaged",
+    "operator": "The operator stopped entries",
 }
 
 

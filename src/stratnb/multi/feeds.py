@@ -12,6 +12,7 @@ from stratnb.exchange.replay import ReplayFeed
 from stratnb.market_data import load_candles, synthetic_market
 from stratnb.market_data.candles import Candles
 from stratnb.multi.desk import Desk
+from stratnb.multi.limits import put_limits
 from stratnb.multi.records import Policy
 from stratnb.multi.switch import Switcher
 
@@ -66,7 +67,8 @@ def play_history(desk: Desk) -> None:
         instant = desk.feed.next()
         if instant is None:
             break
-        desk.router.take(instant)
+        for _ in desk.router.take(instant):
+            raise AssertionError("nothing trades in the history")
 
 
 async def remove_all(desk: Desk, policy: Policy) -> tuple[str, ...]:
@@ -87,7 +89,8 @@ async def remove_all(desk: Desk, policy: Policy) -> tuple[str, ...]:
 
 
 async def keep_choices(old: Desk, new: Desk) -> None:
-    """Give a fresh desk the mode and the cache capacity that were chosen on another."""
+    """Give a fresh desk the mode, the cache capacity and the limits that were chosen on another."""
+    new.services.risk.limit(old.services.positions.limits)
     new.registry.set_mode(old.registry.mode)
     await new.cache.resize(old.cache.capacity)
 
@@ -96,6 +99,9 @@ async def carry(old: Desk, new: Desk, switcher: Switcher) -> None:
     """Load the strategies of a desk on a fresh one, those active that were; what cannot be activated is announced."""
     for lane in old.lanes():
         new.take_over(old.registry.get(lane.context.strategy_id), lane.context)
+        put_limits(new, new.lane(lane.context.strategy_id))
+        for version in old.store.versions(lane.context.strategy_id):
+            new.store.save_version(version)
     running = [*old.registry.active_ids()]
     suspended = [record.strategy_id for record in old.registry.list("suspended")]
     running += [key for key in suspended if not old.lane(key).managed]

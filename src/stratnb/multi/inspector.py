@@ -15,9 +15,9 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import retell
 from stratnb.multi.desk import Desk
 from stratnb.multi.explain import explain
+from stratnb.multi.lane import Lane
 from stratnb.multi.links import correlation, links
 from stratnb.multi.rerun import HEAD, Rerun
-from stratnb.multi.router import Lane
 from stratnb.multi.undecided import why_undecided
 from stratnb.services.ledger import allocated
 from stratnb.strategy.build import build_plan
@@ -96,9 +96,9 @@ class Inspector:
 
     def _explained(self, lane: Lane, plan: Plan, row: Floats, columns: Floats | None) -> DecisionView:
         """Return a row explained, with what came of it."""
-        settings = self._desk.settings
+        settings, limits = self._desk.settings, self._desk.services.positions.limits
         key, capital = lane.context.strategy_id, allocated(plan, settings.cash)
-        made = explain(plan, row, columns, settings.limits, strategy_id=key, capital=capital)
+        made = explain(plan, row, columns, limits, strategy_id=key, capital=capital)
         if plan is not lane.context.plan:
             return made
         return replace(made, correlation_id=correlation(lane, row), links=links(self._desk, lane, row))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from stratnb.kernels import layout as at
 from stratnb.multi.desk import Desk
-from stratnb.multi.router import Lane
+from stratnb.multi.lane import Lane
 from stratnb.services.trades import fill_of, trades_of
 from stratnb.view import LinkView
 

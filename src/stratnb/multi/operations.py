@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import math
+import os
+import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from stratnb.errors import ConfigError, Refused
+from stratnb.errors import ConfigError, Halt, Refused
 from stratnb.events import EventBus
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import market_from
 from stratnb.model import Market
+from stratnb.multi.config_operations import CONFIG_OPERATIONS, ConfigOperations
 from stratnb.multi.desk import Desk
+from stratnb.multi.emergency import KillSwitch
 from stratnb.multi.feeds import candles_of, carry, keep_choices, open_replay, play_history, remove_all
-from stratnb.multi.picture import EngineState, picture
+from stratnb.multi.figure_operations import FIGURE_OPERATIONS, FigureOperations
+from stratnb.multi.health import HealthWatch
+from stratnb.multi.limits import limits_of
+from stratnb.multi.picture import EngineState, cache_view, picture
 from stratnb.multi.player import Player
+from stratnb.multi.position_operations import POSITION_OPERATIONS, PositionOperations
 from stratnb.multi.reading import Reader
 from stratnb.multi.rebuild import Rebuilder
+from stratnb.multi.record import Record, open_record
 from stratnb.multi.records import Policy, State, StrategyRecord
 from stratnb.multi.registry import Mode
+from stratnb.multi.risk_operations import RISK_OPERATIONS, RiskOperations
 from stratnb.multi.settings import EngineSettings
-from stratnb.multi.stats import strategy_stats, system_stats
 from stratnb.multi.switch import Switcher, SwitchResult
+from stratnb.multi.versions import Versions
+from stratnb.multi.watch import watches
 from stratnb.services.notify import Notifier
+from stratnb.services.risk_view import RiskPicture
 from stratnb.view import EngineView
 
 __all__ = ["OPERATIONS", "Operations"]
 
 OPERATIONS = (
-    *("add", "remove", "switch", "activate", "deactivate", "pause", "resume", "start", "stop", "step", "set_speed"),
-    *("kill", "release", "close_position", "list", "stats", "cache_stats", "resize_cache", "evict", "pin", "unpin"),
-    *("clear_cache", "open_feed", "move_stop", "breakeven", "cancel_order", "set_mode"),
+    *("add", "switch", "activate", "deactivate", "pause", "resume", "start", "stop", "step", "set_speed"),
+    *POSITION_OPERATIONS,
+    *CONFIG_OPERATIONS,
+    *RISK_OPERATIONS,
+    *FIGURE_OPERATIONS,
+    *("list", "cache_stats", "resize_cache", "evict", "pin", "unpin"),
+    *("clear_cache", "open_feed", "cancel_order", "set_mode"),
     *("restart_feed", "remove_all"),
 )
 
 log = logging.getLogger(__name__)
 
 
-class Operations:
+class Operations(ConfigOperations, FigureOperations, PositionOperations, RiskOperations):
     """Holds the desk and its player; every public coroutine is an operation named in `OPERATIONS`."""
 
     def __init__(
@@ -52,11 +72,14 @@ class Operations:
         markets: Mapping[str, Market] | Iterable[Market],
         *,
         notifier: Notifier | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
         self.settings = settings
         self._notifier = notifier
         self._markets = {m.symbol: m for m in _listed(markets)}
         self._seq = 0
+        self._record: Record | None = None
         self._loading = asyncio.Lock()
         self.bus = EventBus(lambda: self.desk.now_ms() * 1_000_000, capacity=settings.event_buffer)
         self._take(self._desk_for(feed))
@@ -81,11 +104,21 @@ class Operations:
         """Make a desk the present one."""
         self.desk = desk
         self.reader = Reader(desk)
-        self.switcher = Switcher(desk)
+        self.health_watch = HealthWatch(desk, lag_s=lambda: self._lag_ms() / 1000.0, lost=self._lost_words)
+        self.switcher = Switcher(desk, self._held)
+        self.kill_switch = KillSwitch(desk)
+        self.risk_picture = RiskPicture(desk.services.positions, desk.services.risk, partial(limits_of, desk))
         self.rebuilder = Rebuilder(desk)
+        self.configurations = Versions(desk, self.rebuilder, self._held)
         self.player: Player | None = None
         self.failure: BaseException | None = None
         self._started = False
+
+    @property
+    def feed(self) -> ReplayFeed:
+        """Return the feed that is played."""
+        assert isinstance(self.desk.feed, ReplayFeed), "an engine replays"
+        return self.desk.feed
 
     @property
     def state(self) -> EngineState:
@@ -94,17 +127,54 @@ class Operations:
             return "stopped"
         return "running" if self.player.running else "paused"
 
-    def open(self, delivery: asyncio.AbstractEventLoop) -> None:
-        """Start on the running loop; the feed stays where it is. Handlers of events run on `delivery`, never here."""
+    async def open(self, delivery: asyncio.AbstractEventLoop) -> None:
+        """Start on the running loop; the feed stays where it is. Handlers of events run on `delivery`, never here.
+
+        With a journal the desk is first brought to where an earlier run stopped.
+        """
         self.bus.attach(delivery)
+        if self.settings.journal is not None:
+            self._record = open_record(
+                self.settings,
+                self.desk,
+                notifier=self._notifier,
+                name=self.name,
+                picture=self._shown,
+                run=self._command,
+                on_lost=self._lost_from(asyncio.get_running_loop()),
+                on_failure=self._failed,
+            )
+            self._take(self._record.desk)
+            try:
+                await self._record.restore()
+            except BaseException:
+                await self._give_up(self._record)
+                raise
         play_history(self.desk)
         self._play()
 
+    async def _give_up(self, record: Record) -> None:
+        """Let go of a journal that could not be gone on with; nothing is written to it, and it may be tried again."""
+        self._record = None
+        record.abandon()
+        self.bus.keep(None)
+        await record.desk.close()
+        self._take(self._desk_for(self.feed.again()))
+
     def _play(self) -> None:
         """Open a player for the present desk; the feed stays where it is."""
-        rebuilder = self.rebuilder
+        rebuilder, record = self.rebuilder, self._record
         self.player = Player(
-            self.desk.feed, self.desk.router, on_error=self._failed, changed=rebuilder.is_due, renew=rebuilder.run
+            self.feed,
+            self.desk.router,
+            on_error=self._failed,
+            beside=(
+                *(self.desk.orders.resolve, self.health_watch.run),
+                *watches(self.desk, self.settings.workspace, partial(self.kill, "file KILL")),
+                *(() if record is None else record.tasks),
+            ),
+            changed=rebuilder.is_due,
+            renew=rebuilder.run,
         )
         self.player.open()
 
@@ -115,12 +185,21 @@ class Operations:
 
     async def _rest(self) -> None:
         """Stop the player and close the desk."""
+        self.switcher.end_waiting()
+        self._started = False
         if self.player is not None:
             await self.player.close()
         await self.desk.close()
+        if self._record is not None:
+            await self._record.close()
 
     def _failed(self, error: BaseException) -> None:
+        """Stop: nothing is traded any more, whatever still runs."""
+        if self.failure is not None:
+            return
         self.failure = error
+        if self.player is not None:
+            self.player.pause()
         log.error("the feed stopped", exc_info=error)
         self.desk.bus.publish("ENGINE_STATE", source="engine", payload={"state": "stopped", "error": repr(error)})
 
@@ -129,14 +208,67 @@ class Operations:
         player = self.player
         moved = None if player is None else player.advanced_at
         self._seq += 1
-        return picture(
+        shown = picture(
             self.desk,
             seq=self._seq,
             name=name,
             state=state,
-            lag_ms=player.lag_p95_ms if player is not None else 0.0,
+            lag_ms=self._lag_ms(),
             age_s=None if moved is None else time.monotonic() - moved,
+            risk=self.risk_picture.view(),
         )
+        return shown if self.failure is None else replace(shown, notes=(f"Stopped: {self.failure}", *shown.notes))
+
+    def _lost_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[Halt], None]:
+        """Return what the lease's thread calls when the lease is lost."""
+
+        def lost(error: Halt) -> None:
+            """Stop on the engine's own loop."""
+            loop.call_soon_threadsafe(self._lease_lost, error)
+
+        return lost
+
+    def _lease_lost(self, error: Halt) -> None:
+        """Stop: another engine may trade this account by now."""
+        self.bus.publish("LEASE_LOST", source="engine", payload={"code": error.code, "message": error.message})
+        if self.player is not None:
+            self.player.pause()
+        self._failed(error)
+
+    async def _command(self, command: str, args: dict[str, Any], sender: Any) -> object:
+        """Run an operation for an observer."""
+        if command not in OPERATIONS:
+            raise Refused("command_unknown", f"{command!r} is no operation", value=command)
+        operation = getattr(self, command)
+        if "author" in inspect.signature(operation).parameters:
+            args = {**args, "author": sender.author}
+        try:
+            inspect.signature(operation).bind(**args)
+        except TypeError as error:
+            raise ConfigError("arguments", f"{command}: {error}", hint=f"see help(Engine.{command})") from error
+        return await operation(**args)
+
+    def _shown(self) -> Mapping[str, Any]:
+        """Return what the engine says of itself to observers, beside what the journal holds."""
+        feed, player = self.desk.feed, self.player
+        moved = None if player is None or player.advanced_at is None else time.monotonic() - player.advanced_at
+        told = {"position": feed.position, "length": len(feed), "done": feed.done}
+        return {
+            **{"state": self.state, "mode": self.desk.registry.mode, "age_s": moved, "pid": os.getpid()},
+            **{"lag_ms": self._lag_ms(), "host": socket.gethostname()},
+            "feed": {**told, "speed": feed.speed if math.isfinite(feed.speed) else None},
+            "cache": asdict(cache_view(self.desk)),
+            "health": self.told_health(),
+            "error": None if self.failure is None else f"{type(self.failure).__name__}: {self.failure}",
+        }
+
+    def _lag_ms(self) -> float:
+        """Return the loop's lag, 95th percentile."""
+        return 0.0 if self.player is None else self.player.lag_p95_ms
+
+    def _lost_words(self) -> str:
+        """Return why the engine may not go on, or nothing."""
+        return "" if self.failure is None else f"{type(self.failure).__name__}: {self.failure}"
 
     def _playing(self) -> Player:
         assert self.player is not None, "operations run on the engine's loop"
@@ -159,10 +291,6 @@ class Operations:
             await self.rebuilder.run()
             return await self.desk.add(document, symbol, label=label, overrides=overrides)
 
-    async def remove(self, strategy_id: str, *, policy: Policy = "refuse") -> None:
-        """Unload a strategy."""
-        await self.desk.remove(strategy_id, policy=policy)
-
     async def switch(
         self,
         to_id: str,
@@ -170,11 +298,14 @@ class Operations:
         policy: Policy = "keep",
         from_id: str | None = None,
         timeout_s: float = 5.0,
+        wait_s: float = 3600.0,
         dry_run: bool = False,
     ) -> SwitchResult:
         """Make another strategy the active one."""
         await self.rebuilder.run()
-        return await self.switcher.switch(to_id, policy=policy, from_id=from_id, timeout_s=timeout_s, dry_run=dry_run)
+        return await self.switcher.switch(
+            to_id, policy=policy, from_id=from_id, timeout_s=timeout_s, wait_s=wait_s, dry_run=dry_run
+        )
 
     async def activate(self, strategy_id: str) -> SwitchResult:
         """Make a strategy active; a failure is raised."""
@@ -217,8 +348,9 @@ class Operations:
         """Stop the feed and drop working entries; with `flatten` close every position."""
         if self.player is not None:
             self.player.pause()
-        for lane in self.desk.lanes():
+        for lane in self.desk.everyone():
             self.desk.router.drop_entry(lane)
+            self.desk.router.done()
             if flatten:
                 self.desk.close_now(lane, at.REASON_MANUAL)
         if self._started:
@@ -235,39 +367,16 @@ class Operations:
 
     async def set_speed(self, speed: float) -> None:
         """Set the replay's speed as a multiple of real time."""
-        self.desk.feed.speed = speed
+        self.feed.speed = speed
         player = self._playing()
         if player.running:
             player.resume()
 
-    async def kill(self, author: str = "notebook", *, flatten: bool = True) -> dict[str, int]:
-        """Halt the account, cancel entries, close positions."""
-        return self.desk.kill(author, flatten=flatten)
-
-    async def release(self, author: str, reason: str) -> None:
-        """Set a halted account back to ACTIVE."""
-        if not isinstance(author, str) or not isinstance(reason, str):
-            given, hint = (author, reason), "say who releases and why, such as release('me', 'checked')"
-            raise ConfigError("type", f"author and reason are text, not {given!r}", value=given, hint=hint)
-        if not reason.strip():
-            raise ConfigError("missing", "a release needs a reason", hint="say why trading may go on")
-        self.desk.services.risk.release(author, reason)
-
-    async def close_position(self, strategy_id: str, fraction: float = 1.0) -> bool:
-        """Close a fraction of a position at the newest price."""
-        return self.desk.close_now(self.desk.lane(strategy_id), at.REASON_MANUAL, fraction)
-
-    async def move_stop(self, strategy_id: str, price: float) -> float:
-        """Tighten the stop of a position."""
-        return self.desk.services.exits.move_stop(self.desk.lane(strategy_id).context.book, price, self.desk.now_ms())
-
-    async def breakeven(self, strategy_id: str) -> float:
-        """Move the stop of a position to where it closes without a loss."""
-        return self.desk.services.exits.breakeven(self.desk.lane(strategy_id).context.book, self.desk.now_ms())
-
     async def cancel_order(self, strategy_id: str) -> bool:
         """Cancel a working entry order."""
-        return self.desk.router.drop_entry(self.desk.lane(strategy_id))
+        dropped = self.desk.router.drop_entry(self.desk.lane(strategy_id))
+        self.desk.router.done()
+        return dropped
 
     async def set_mode(self, mode: Mode) -> None:
         """Let one strategy be active at a time, or any number."""
@@ -276,12 +385,6 @@ class Operations:
     async def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
         """Return the loaded strategies."""
         return self.desk.registry.list(state)
-
-    async def stats(self, strategy_id: str | None = None) -> dict[str, Any]:
-        """Return the figures of one strategy or of all."""
-        if strategy_id is not None:
-            return strategy_stats(self.desk, self.desk.lane(strategy_id))
-        return system_stats(self.desk)
 
     async def cache_stats(self) -> dict[str, Any]:
         """Return the cache's statistics."""
@@ -328,6 +431,7 @@ class Operations:
 
         Files are read and checked first; a fault in them, or a refusal, leaves everything as it is.
         """
+        self._check_unrecorded()
         async with self._loading:
             given = await asyncio.to_thread(candles_of, candles, paths)
             desk = self._desk_for(open_replay(given, speed=self.desk.feed.speed))
@@ -340,6 +444,15 @@ class Operations:
             play_history(desk)
             self._play()
         self._tell()
+
+    def _check_unrecorded(self) -> None:
+        """Raise when a journal keeps this account: it has one history."""
+        if self._record is not None:
+            raise Refused(
+                "journal_keeps_feed",
+                f"the account in {self.settings.journal} has one history of candles",
+                hint="make another engine with another journal",
+            )
 
     def _check_free(self, *, replace: bool) -> None:
         """Raise when strategies are loaded and may not be removed."""
@@ -358,6 +471,7 @@ class Operations:
         Strategies stay loaded, their state is fresh; those that were active are active again. The feed goes on if it
         was running, else it waits at the start.
         """
+        self._check_unrecorded()
         async with self._loading:
             await self.rebuilder.run()
             async with self._held():
@@ -366,7 +480,7 @@ class Operations:
                     raise Refused(
                         "switch_in_progress", "a switch or a removal is running", hint="wait for it, then restart"
                     )
-                desk = self._desk_for(old.feed.again())
+                desk = self._desk_for(self.feed.again())
                 play_history(desk)
                 await keep_choices(old, desk)
                 await carry(old, desk, Switcher(desk))

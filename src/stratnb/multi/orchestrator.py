@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,12 +11,14 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.multi.context import StrategyContext
 from stratnb.multi.store import SNAPSHOT_SCHEMA, DecisionLog, Snapshot
+from stratnb.multi.trial import Scan, Trial
+from stratnb.multi.worker import Worker
 from stratnb.services.shared import SharedServices
 
 __all__ = ["TradingOrchestrator"]
 
 Floats = npt.NDArray[np.float64]
-CATCHUP_CHUNK = 20_000
+SCAN_S = 0.01
 
 
 class TradingOrchestrator:
@@ -23,15 +27,20 @@ class TradingOrchestrator:
     `watermark_ms` is the opening time of the newest candle seen; `candles` counts them since the anchor.
     """
 
-    def __init__(self, context: StrategyContext, services: SharedServices, log: DecisionLog) -> None:
+    def __init__(
+        self, context: StrategyContext, services: SharedServices, log: DecisionLog, *, step_timeout_s: float = 5.0
+    ) -> None:
         self.context = context
         self.plan = context.plan
+        self.in_python = self.plan.in_python
         self.memory = self.plan.memory()
         self.decision = np.zeros(self.plan.decision_width)
         self.log = log
         self.watermark_ms = -1
         self.candles = 0
         self.closed = False
+        self.worker = Worker(f"stratnb-step-{context.strategy_id}", step_timeout_s)
+        self._limit_s = step_timeout_s
         self._services = services
         self._backup = np.empty_like(self.memory)
         self._book_backup = np.empty(at.W_BOOK)
@@ -39,6 +48,10 @@ class TradingOrchestrator:
     def __repr__(self) -> str:
         """Return id and number of candles."""
         return f"<TradingOrchestrator {self.context.strategy_id}, {self.candles} candles>"
+
+    def adopt(self, context: StrategyContext) -> None:
+        """Go on with other numbers in the same structure, from the next candle on."""
+        self.context, self.plan = context, context.plan
 
     @property
     def nbytes(self) -> int:
@@ -76,41 +89,80 @@ class TradingOrchestrator:
             self.memory[:] = self._backup
             book.row[:] = self._book_backup
             raise
+        return self._stepped(row, late=late, decided=bool(decided))
+
+    def on_candle_beside(self, row: Floats, *, late: bool = False) -> Generator[None, None, bool | None]:
+        """Step like `on_candle`, but in the worker's thread; yields while it computes.
+
+        What another changes meanwhile in book or account makes it compute again from there. None when this
+        orchestrator was closed meanwhile: its strategy was removed, or another took its place.
+        """
+        positions, slot = self._services.positions, self.context.book.slot
+        while True:
+            trial = Trial(self.plan, self.memory, positions.books, slot, positions.account, row.copy(), late)
+            future = self.worker.start(trial.run)
+            yield from self.worker.awaited(future)
+            if self.closed:
+                return None
+            decided = future.result()
+            if trial.is_of(positions.books, positions.account):
+                break
+        self.memory[:], self.decision[:] = trial.memory, trial.decision
+        self.context.book.row[:], positions.account[:] = trial.books[slot], trial.account
+        return self._stepped(row, late=late, decided=decided)
+
+    def _stepped(self, row: Floats, *, late: bool, decided: bool) -> bool:
+        """Count a candle and keep its decision."""
         if not late:
             self.watermark_ms = int(row[at.C_TIME])
             self.candles += 1
         if decided:
             self.log.append(self.decision)
-        return bool(decided)
+        return decided
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a step in plain Python that was given up still runs."""
+        return self.worker.is_busy
 
     def catch_up(self, rows: Floats) -> int:
         """Step through the candles newer than the watermark without trading; return how many there were.
 
-        When a block raises, the memory is as before.
+        When a block raises, the memory is as before. With blocks in plain Python it waits for the worker: at most the
+        limit of a step, and 10 ms more a candle.
         """
+        scan = self._scan(rows)
+        if not scan.count:
+            return 0
+        if self.in_python:
+            self.log.extend(self.worker.result(self.worker.start(scan.whole), self._limit_s + SCAN_S * scan.count))
+        else:
+            for decisions in scan.parts():
+                self.log.extend(decisions)
+        return self._caught_up(scan)
+
+    def catch_up_beside(self, rows: Floats) -> Generator[None, None, int | None]:
+        """Catch up in the worker's thread; yields while it computes, and returns None when closed meanwhile."""
+        scan = self._scan(rows)
+        future = self.worker.start(scan.whole)
+        yield from self.worker.awaited(future)
+        if self.closed:
+            return None
+        self.log.extend(future.result())
+        return self._caught_up(scan)
+
+    def _scan(self, rows: Floats) -> Scan:
+        """Return the step through the candles newer than the watermark."""
         start = int(np.searchsorted(rows[:, at.C_TIME], self.watermark_ms, side="right"))
-        missed = rows[start - 1 :] if start else rows
-        first = 1 if start else 0
-        books, account, before = np.zeros((1, at.W_BOOK)), np.zeros(at.W_ACCOUNT), self.memory.copy()
-        books[0, at.B_EQUITY], books[0, at.B_LEVERAGE] = self.context.book.row[at.B_EQUITY], 1.0
-        nothing = np.empty((0, 0))
-        try:
-            while first < len(missed):
-                stop = min(len(missed), first + CATCHUP_CHUNK)
-                decisions = np.empty((2 * (stop - first), self.plan.decision_width))
-                made = loop.scan(
-                    loop.parts(), self.plan.code, self.plan.params, self.memory, books, account, missed, first, stop,
-                    np.empty(0, np.int64), nothing, decisions,
-                )  # fmt: skip
-                self.log.extend(decisions[:made])
-                first = stop
-        except BaseException:
-            self.memory[:] = before
-            raise
-        if len(rows) > start:
-            self.watermark_ms = int(rows[-1, at.C_TIME])
-            self.candles += len(rows) - start
-        return len(rows) - start
+        missed, first = (rows[start - 1 :], 1) if start else (rows, 0)
+        return Scan(self.plan, self.memory, missed, first, float(self.context.book.row[at.B_EQUITY]))
+
+    def _caught_up(self, scan: Scan) -> int:
+        """Take over what was stepped."""
+        self.memory[:] = scan.memory
+        self.watermark_ms = scan.last_ms
+        self.candles += scan.count
+        return scan.count
 
     def snapshot(self) -> Snapshot:
         """Return memory and watermark, sealed with a digest."""
@@ -141,4 +193,5 @@ class TradingOrchestrator:
         if self.closed:
             return
         self.closed = True
+        self.worker.close()
         self.memory = self._backup = self.decision = np.empty(0)

@@ -10,24 +10,39 @@ import numpy as np
 
 from stratnb.kernels import layout as at
 from stratnb.model import Market, Order, Trade, installed_version
+from stratnb.multi.description import journal_bytes
 from stratnb.multi.desk import Desk
-from stratnb.multi.router import Lane
-from stratnb.services.risk import STATES
+from stratnb.multi.lane import Lane
+from stratnb.services.risk_rules import STATES
 from stratnb.services.trades import trades_of
-from stratnb.view import CacheEntryView, CacheView, EngineView, FeedView, OrderView, PositionView, StrategyView
+from stratnb.view import (
+    CacheEntryView,
+    CacheView,
+    EngineView,
+    FeedView,
+    OrderView,
+    PositionView,
+    RiskView,
+    StrategyView,
+)
 
-__all__ = ["EngineState", "picture", "strategy_view"]
+__all__ = ["EngineState", "cache_view", "picture", "strategy_view"]
 
 EngineState = Literal["stopped", "running", "paused", "stopping"]
 
 
-def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: float, age_s: float | None) -> EngineView:
+def picture(
+    desk: Desk,
+    *,
+    seq: int,
+    name: str,
+    state: EngineState,
+    lag_ms: float,
+    age_s: float | None,
+    risk: RiskView | None = None,
+) -> EngineView:
     """Return the present state of a desk as frozen values."""
-    account, limits, feed = desk.services.positions.account, desk.settings.limits, desk.feed
-    equity = float(account[at.A_EQUITY])
-    lanes = desk.lanes()
-    linear = any(lane.context.book.row[at.B_LINEAR] for lane in lanes)
-    stats = desk.bus.stats()
+    feed, lanes, stats = desk.feed, desk.lanes(), desk.bus.stats()
     return EngineView(
         seq=seq,
         name=name,
@@ -37,25 +52,16 @@ def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: floa
         account="paper",
         quote=desk.exchange.market(feed.symbols[0]).quote,
         now_ms=desk.now_ms(),
-        equity=equity,
-        start_equity=desk.services.positions.cash,
-        day_pnl=equity - float(account[at.A_DAY_START]),
-        gross_exposure=float(account[at.A_GROSS]) / equity if equity > 0 else 0.0,
-        net_exposure=float(account[at.A_NET]) / equity if equity > 0 else 0.0,
-        exposure_limit=limits.gross_linear if linear else limits.gross_spot,
-        open_positions=sum(lane.context.book.quantity != 0.0 for lane in lanes),
-        max_open_positions=limits.max_open_positions,
-        risk_state=desk.services.risk.state,
-        risk_reason=desk.services.risk.reason,
+        **_account(desk),
         data_age_s=age_s,
         loop_lag_p95_ms=lag_ms,
         feed=FeedView(
             feed.label, feed.symbols, feed.timeframe, feed.speed, feed.position, len(feed), feed.done, feed.synthetic
         ),
         strategies=tuple(strategy_view(desk, lane) for lane in lanes),
-        positions=tuple(_position(desk, lane) for lane in lanes if lane.context.book.quantity),
-        cache=_cache(desk),
-        orders=tuple(_order(order) for order in desk.exchange.orders()),
+        positions=tuple(_position(desk, lane) for lane in desk.everyone() if lane.context.book.quantity),
+        cache=cache_view(desk),
+        orders=tuple(_order(work.order) for work in desk.orders.live()),
         trades_today=tuple(trade for lane in lanes for trade in _trades_of_day(desk, lane)),
         events_by_type=tuple(stats["by_type"].items()),
         markets={symbol: price_decimals(desk.exchange.market(symbol)) for symbol in feed.symbols},
@@ -68,7 +74,31 @@ def picture(desk: Desk, *, seq: int, name: str, state: EngineState, lag_ms: floa
         notes=()
         if desk.store.persistent
         else ("State is kept in memory: it survives eviction, not the end of the kernel.",),
+        generation=desk.orders.generation,
+        unknown_orders=len(desk.orders.unknown()),
+        journal_bytes=None if desk.settings.journal is None else journal_bytes(desk.settings.journal),
+        risk=risk,
     )
+
+
+def _account(desk: Desk) -> dict[str, Any]:
+    """Return what the account holds, may hold, and may do."""
+    positions, risk, lanes = desk.services.positions, desk.services.risk, desk.lanes()
+    account, limits = positions.account, positions.limits
+    equity = float(account[at.A_EQUITY])
+    linear = any(lane.context.book.row[at.B_LINEAR] for lane in lanes)
+    return {
+        "equity": equity,
+        "start_equity": positions.cash,
+        "day_pnl": equity - float(account[at.A_DAY_START]),
+        "gross_exposure": float(account[at.A_GROSS]) / equity if equity > 0 else 0.0,
+        "net_exposure": float(account[at.A_NET]) / equity if equity > 0 else 0.0,
+        "exposure_limit": limits.gross_linear if linear else limits.gross_spot,
+        "open_positions": sum(lane.context.book.quantity != 0.0 for lane in desk.everyone()),
+        "max_open_positions": limits.max_open_positions,
+        "risk_state": risk.state,
+        "risk_reason": risk.reason,
+    }
 
 
 def _fees(desk: Desk) -> dict[str, float]:
@@ -97,7 +127,6 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         label=record.label,
         timeframe=context.config.timeframes.primary,
         state=record.state,
-        paused=lane.paused,
         cached=desk.cache.contains(key),
         pinned=bool(desk.pins(key)),
         side=int(np.sign(held)),
@@ -121,20 +150,47 @@ def strategy_view(desk: Desk, lane: Lane) -> StrategyView:
         else float(decided[at.D_SCORE] * decided[at.D_DIRECTION]),
         warmup_done=0 if decided is None else min(int(decided[at.D_SEEN]), context.plan.warmup),
         warmup_needed=context.plan.warmup,
-        error=lane.error,
         loaded_ms=record.loaded_ms,
-        activated_ms=record.activated_ms,
+        activated_ms=_since(desk, record.activated_ms),
         overrides=tuple((name, str(value)) for name, value in record.overrides.items()),
+        config_version=max((version.number for version in desk.store.versions(key)[-1:]), default=1),
         **_blocked(desk, lane),
+        **_judged(lane),
     )
+
+
+def _since(desk: Desk, time_ms: int | None) -> int | None:
+    """Return a time of the feed's clock, the first candle's for one before it."""
+    return None if time_ms is None else max(time_ms, desk.services.candles.first_ms() or time_ms)
+
+
+def _judged(lane: Lane) -> dict[str, Any]:
+    """Return how a strategy is, as it was judged last."""
+    health, breaker = lane.health, lane.breaker.metrics()
+    told = () if health is None else (health.reasons, health.recommendations)
+    return {
+        "paused": lane.paused,
+        "error": lane.error,
+        "health": "UNKNOWN" if health is None else health.status,
+        **dict(zip(("health_reasons", "health_advice"), told, strict=False)),
+        "breaker": breaker["state"],
+        "breaker_failures": breaker["failures"],
+        "next_probe_ms": breaker["next_probe_ms"],
+        "sharpe": lane.sharpe[0],
+        "sharpe_days": lane.sharpe[1],
+    }
 
 
 def _blocked(desk: Desk, lane: Lane) -> dict[str, Any]:
     """Return what a strategy may not do, what it was denied, and its working order."""
     row, denied = lane.context.book.row, desk.services.risk.denials.get(lane.context.strategy_id, {})
+    until, pause, pause_until = row[[at.B_UNTIL, at.B_RISK + at.K_PAUSE, at.B_RISK + at.K_PAUSE_UNTIL]]
     return {
         "risk_state": STATES[int(row[at.B_STATE])],
         "risk_reason": at.DECISION_REASONS[int(row[at.B_STATE_REASON])] if row[at.B_STATE] else "",
+        "risk_until_ms": int(until) if row[at.B_STATE] and np.isfinite(until) else None,
+        "risk_pause": at.DECISION_REASONS[int(pause)] if pause else "",
+        "risk_pause_until_ms": int(pause_until) if pause and np.isfinite(pause_until) else None,
         "denials": sum(denied.values()),
         "denials_by_code": tuple(denied.items()),
         "order": {at.ORDER_ENTRY: "entry", at.ORDER_EXIT: "exit"}.get(float(row[at.B_ORDER]), ""),
@@ -185,7 +241,8 @@ def _trades_of_day(desk: Desk, lane: Lane) -> list[Trade]:
     return trades_of(found, strategy_id=book.strategy_id, symbol=book.symbol, reason=book.reason)
 
 
-def _cache(desk: Desk) -> CacheView:
+def cache_view(desk: Desk) -> CacheView:
+    """Return the statistics of the cache."""
     stats = desk.cache.stats()
     entries = tuple(
         CacheEntryView(**{name: entry[name] for name in CacheEntryView.__slots__}) for entry in stats.pop("entries")

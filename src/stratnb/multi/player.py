@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = ["Player"]
 SLICE_S = 0.005
 BEAT_S = 0.05
 LONGEST_WAIT_S = 0.25
+WAIT_S = 0.01
 
 
 async def _nothing() -> None:
@@ -27,7 +29,8 @@ async def _nothing() -> None:
 class Player:
     """Drives one feed on the engine's loop; gives way to other work every few milliseconds.
 
-    While `changed()` holds no instant is taken; `renew()` is awaited first.
+    While `changed()` holds no instant is taken; `renew()` is awaited first. `beside` are further tasks that run as
+    long; one that fails stops the feed.
     """
 
     def __init__(
@@ -36,11 +39,13 @@ class Player:
         router: Router,
         *,
         on_error: Callable[[BaseException], None],
+        beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         changed: Callable[[], bool] = lambda: False,
         renew: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._feed = feed
         self._router = router
+        self._beside = beside
         self._on_error = on_error
         self._changed = changed
         self._renew = renew
@@ -56,8 +61,8 @@ class Player:
 
     def open(self) -> None:
         """Start the tasks; the feed stays paused."""
-        for work in (self._play(), self._beat()):
-            task = asyncio.get_running_loop().create_task(work)
+        for work in (self._play, self._beat, *self._beside):
+            task = asyncio.get_running_loop().create_task(work())
             task.add_done_callback(self._ended)
             self._tasks.append(task)
 
@@ -103,7 +108,7 @@ class Player:
                     raise Refused("feed_closed", "the feed was closed or started anew meanwhile", hint="step again")
                 if self._changed():
                     await self._renew()
-                made = self._slice(most)
+                made = await self._slice(most)
                 again = not made and self._changed()
         return made
 
@@ -112,14 +117,18 @@ class Player:
         """Return the 95th percentile of the loop's delay over the newest beats."""
         return float(np.percentile(list(self._lags_ms), 95)) if self._lags_ms else 0.0
 
-    def _slice(self, most: int) -> int:
-        """Process instants for some milliseconds, at most `most`; return how many."""
+    async def _slice(self, most: int) -> int:
+        """Process instants for some milliseconds, at most `most`; return how many.
+
+        While the outcome of an order is not known the instant waits for it.
+        """
         until, done = time.monotonic() + SLICE_S, 0
         while done < most and not self._changed():
             instant = self._feed.next()
             if instant is None:
                 break
-            self._router.take(instant)
+            for _ in self._router.take(instant):
+                await asyncio.sleep(WAIT_S)
             done += 1
             if time.monotonic() > until:
                 break

@@ -17,8 +17,9 @@ from stratnb.multi.desk import Desk
 from stratnb.multi.explain import reason_text
 from stratnb.multi.explain_inputs import label
 from stratnb.multi.inspector import Inspector
+from stratnb.multi.revision import preview
 from stratnb.strategy.plan import Plan
-from stratnb.view import DecisionView, WhatIfView
+from stratnb.view import ConfigView, DecisionView, Preview, WhatIfView
 
 __all__ = ["Reader", "Reading"]
 
@@ -72,6 +73,17 @@ class Reader:
     def document(self, strategy_id: str) -> dict[str, Any]:
         """Return the whole document of a loaded strategy, merged with its overrides."""
         return self._desk.lane(strategy_id).context.config.to_document()
+
+    def configuration(self, strategy_id: str) -> ConfigView:
+        """Return the running configuration of a strategy with its sources and versions."""
+        loaded = self._desk.lane(strategy_id).context.loaded
+        versions = self._desk.store.versions(strategy_id)
+        number = versions[-1].number if versions else 1
+        return ConfigView(strategy_id, number, loaded.config.to_document(), dict(loaded.provenance), versions)
+
+    def preview(self, strategy_id: str, patch: Mapping[str, Any]) -> Preview:
+        """Return what a patch (paths to values, None removes) would do; it changes nothing."""
+        return preview(self._desk, strategy_id, patch)
 
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
         """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""
@@ -160,7 +172,7 @@ class Reader:
         book = None if strategy_id is None else self._desk.lane(strategy_id).context.book
         rows = (positions.curve if book is None else book.curve).rows(5_000)
         start = positions.cash if book is None else float(book.row[at.B_CAPITAL])
-        first = [(rows[0, 0] - self._desk.feed.step_ms, start)] if len(rows) else []
+        first = [(rows[0, 0] - self._desk.services.candles.step_ms, start)] if len(rows) else []
         return np.vstack([np.reshape(first, (-1, 2)), rows])
 
 
@@ -173,6 +185,14 @@ class Reading:
     def document(self, strategy_id: str) -> dict[str, Any]:
         """Return the whole document of a loaded strategy, merged with its overrides."""
         return self._reader().document(strategy_id)
+
+    def configuration(self, strategy_id: str) -> ConfigView:
+        """Return the running configuration of a strategy with its sources and versions."""
+        return self._reader().configuration(strategy_id)
+
+    def preview(self, strategy_id: str, patch: Mapping[str, Any]) -> Preview:
+        """Return what a patch (paths to values, None removes) would do; it changes nothing."""
+        return self._reader().preview(strategy_id, patch)
 
     def candles(self, symbol: str, timeframe: str, *, last: int = 2000, before_ms: int | None = None) -> Floats:
         """Return up to `last` closed candles as rows (open, high, low, close, volume, open_time_ms), oldest first."""

@@ -10,12 +10,13 @@ from typing import Any, Literal, get_args
 
 from stratnb.errors import ConfigError
 
-__all__ = ["POLICIES", "TRANSITIONS", "Policy", "State", "StrategyRecord", "SwitchRow", "strategy_id"]
+__all__ = ["POLICIES", "TRANSITIONS", "Policy", "Removal", "State", "StrategyRecord", "SwitchRow", "strategy_id"]
 
 State = Literal["dormant", "preparing", "active", "managing", "suspended", "failed", "removed"]
 
-Policy = Literal["keep", "close", "refuse"]
+Policy = Literal["keep", "adopt", "close", "wait_flat", "refuse"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
+Removal = Literal[Policy, "keep_orphan"]
 
 TRANSITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -35,7 +36,10 @@ _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class StrategyRecord:
-    """One loaded instance; `code` is its mark in order ids, `overrides` what was changed when it was added."""
+    """One loaded instance; `code` is its mark in order ids, `overrides` what was changed when it was added.
+
+    `sources` holds the document and the base it was loaded from, `flags` how it was paused or halted.
+    """
 
     strategy_id: str
     code: str
@@ -49,6 +53,8 @@ class StrategyRecord:
     config_hash: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     pinned: bool = False
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    flags: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

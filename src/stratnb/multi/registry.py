@@ -153,9 +153,10 @@ class Registry:
         overrides: Mapping[str, Any] | None = None,
         config_hash: str | None = None,
         pinned: bool | None = None,
+        flags: Mapping[str, Any] | None = None,
         **fixed: object,
     ) -> StrategyRecord:
-        """Change overrides, hash or the user's pin; every other field is ConfigError("immutable_field")."""
+        """Change overrides, hash, flags or the user's pin; every other field is ConfigError("immutable_field")."""
         record = self.get(strategy_id)
         if fixed:
             raise ConfigError(
@@ -164,7 +165,7 @@ class Registry:
                 value=tuple(sorted(fixed)),
                 hint="add another strategy with the wanted values and remove this one",
             )
-        given = {"overrides": overrides, "config_hash": config_hash, "pinned": pinned}
+        given = {"overrides": overrides, "config_hash": config_hash, "pinned": pinned, "flags": flags}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         record = replace(record, **changes)
         self._store.save_record(record)
@@ -187,6 +188,17 @@ class Registry:
         del self._records[strategy_id]
         self._note("unregister", strategy_id, f"was {record.state}")
         return gone
+
+    def adopt(self, record: StrategyRecord) -> None:
+        """Take over a record that the holder of the journal wrote; nothing is checked or saved."""
+        key = record.strategy_id
+        self._active.pop(key, None)
+        if record.state == "removed":
+            self._records.pop(key, None)
+            return
+        self._records[key] = record
+        if record.state == "active":
+            self._active[key] = None
 
     def conflicts(self, strategy_id: str) -> tuple[str, ...]:
         """Return the other ids on the same symbol that are not dormant."""

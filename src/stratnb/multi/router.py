@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,36 +12,16 @@ from stratnb.cache import Cache
 from stratnb.events import EventBus
 from stratnb.exchange.base import Exchange, Instant
 from stratnb.kernels import layout as at
-from stratnb.model import Order
-from stratnb.multi.context import StrategyContext
+from stratnb.multi.lane import Lane, Working
 from stratnb.multi.orchestrator import TradingOrchestrator
-from stratnb.services.risk import ACCOUNT_FIRED
+from stratnb.multi.orders import Orders
+from stratnb.multi.recorder import Recorder
 from stratnb.services.shared import SharedServices
 
-__all__ = ["Lane", "Router"]
+__all__ = ["Router"]
 
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
-
-
-class Lane:
-    """One strategy's place in the routing order; `code` is its mark in order and correlation ids.
-
-    `steps` is False while it was halted by an error, `managed` True when it was managing before it was suspended.
-    """
-
-    __slots__ = ("announced", "code", "context", "error", "managed", "market", "paused", "sequence", "steps")
-
-    def __init__(self, context: StrategyContext, market: int, code: str) -> None:
-        self.context = context
-        self.code = code
-        self.market = market
-        self.steps = True
-        self.paused = False
-        self.managed = False
-        self.announced = False
-        self.error = ""
-        self.sequence = 0
 
 
 class Router:
@@ -53,15 +33,21 @@ class Router:
         exchange: Exchange,
         cache: Cache[TradingOrchestrator],
         bus: EventBus,
+        orders: Orders,
+        recorder: Recorder,
         *,
-        on_halt: Callable[[Lane, Exception], None],
+        on_error: Callable[[Lane, Exception], None],
+        on_probe: Callable[[Lane], Iterator[None]],
         on_flat: Callable[[Lane], None],
     ) -> None:
         self._services = services
         self._exchange = exchange
+        self._orders = orders
+        self._recorder = recorder
         self._cache = cache
         self._bus = bus
-        self._on_halt = on_halt
+        self._on_error = on_error
+        self._on_probe = on_probe
         self._on_flat = on_flat
         self._symbols: tuple[str, ...] = ()
         self._rows = np.zeros((0, at.W_CANDLE))
@@ -83,14 +69,32 @@ class Router:
         self._last_ms = np.full(len(symbols), np.nan)
         self._gap = np.zeros(len(symbols), bool)
 
+    def resume(self, now_ms: int, candles: int) -> None:
+        """Go on where an earlier run stopped; the history is there already."""
+        self.now_ms, self.candles = now_ms, candles
+        for market, symbol in enumerate(self._symbols):
+            rows = self._services.candles.rows(symbol)
+            if len(rows):
+                self._rows[market] = rows[-1]
+                self._last_ms[market] = rows[-1, at.C_TIME]
+
     def number(self, symbol: str) -> int:
         """Return the number of a symbol."""
         return self._symbols.index(symbol)
 
-    def take(self, instant: Instant) -> None:
-        """Process one instant: fills, protections, then decisions; never raises for a strategy's fault."""
+    def take(self, instant: Instant) -> Iterator[None]:
+        """Process one instant: fills, protections, then decisions; never raises for a strategy's fault.
+
+        Yields while the outcome of an order is not known; nothing later happens before it is.
+        """
+        while self._orders.unresolved or self._services.risk.stirred:
+            if self._orders.unresolved:
+                yield
+            else:
+                self.done()
         services, fresh, late = self._services, self._fresh, False
         self.now_ms = instant.close_ms
+        self._recorder.begin()
         for market, row in instant.candles:
             if row[at.C_TIME] <= self._last_ms[market]:
                 self.dropped += 1
@@ -98,6 +102,7 @@ class Router:
             self._rows[market] = row
             fresh[market] = 1.0
             services.candles.append(self._symbols[market], row)
+            self._recorder.candle(self._symbols[market], row)
             late |= self._is_late(market, row)
         self.candles += len(instant.candles)
         due = [lane for lane in self.lanes if fresh[lane.market]]
@@ -105,26 +110,45 @@ class Router:
             self.unrouted += len(instant.candles)
         for lane in due:
             if late and self._gap[lane.market]:
-                self._step(lane, late=True)
-            self._resolve(lane)
+                yield from self._step(lane, late=True)
+                if self._orders.waiting:
+                    self._orders.flush()
+                while self._orders.unresolved:
+                    yield
+            touched = self._resolve(lane)
+            if touched is not None:
+                yield from self._execute(lane, touched)
         self._settle(float(instant.close_ms))
         for lane in due:
             book = lane.context.book
             book.curve.append(instant.close_ms, book.row[at.B_EQUITY])
-            self._step(lane, late=False)
-            if book.row[at.B_ENTRIES] == at.ENTRIES_MANAGING and book.is_flat:
+            lane.tally.close(instant.close_ms, book.row[at.B_EQUITY])
+            yield from self._step(lane, late=False)
+            if lane.is_over(instant.close_ms):
                 self._on_flat(lane)
         services.positions.curve.append(instant.close_ms, services.positions.account[at.A_EQUITY])
         np.copyto(self._last_ms, self._rows[:, at.C_TIME], where=fresh != 0.0)
         fresh[:] = 0.0
+        self._recorder.finish(sending=self._orders.waiting)
+        self._orders.flush()
 
     def _settle(self, now_ms: float) -> None:
-        """Mark and protect; when the account is halted no entry goes on waiting."""
-        fired = self._services.risk.settle(self._rows, self._fresh, now_ms)
-        for lane in self.lanes if fired else ():
-            if fired & ACCOUNT_FIRED:
-                self.drop_entry(lane)
+        """Mark and protect; no entry goes on waiting where a state does not allow it any more."""
+        if not self._services.risk.settle(self._rows, self._fresh, now_ms):
+            return
+        self.enforce()
+        for lane in self.lanes:
             self._announce(lane, "")
+
+    def enforce(self) -> int:
+        """Cancel the waiting entries of strategies whose state allows none; return how many there were.
+
+        The cancels are sent by `done`, or at the end of the instant.
+        """
+        risk = self._services.risk
+        risk.stirred = False
+        stopped = [lane for lane in self.lanes if risk.state_of(lane.context.strategy_id) != "ACTIVE"]
+        return sum(self.drop_entry(lane) for lane in stopped)
 
     def _is_late(self, market: int, row: Floats) -> bool:
         """Note whether candles of a market are missing before this one."""
@@ -137,22 +161,42 @@ class Router:
         self._gap[market] = gap
         return gap
 
-    def _resolve(self, lane: Lane) -> None:
-        """Fill the working order at the open, arm what it opened, resolve stop and targets."""
+    def _resolve(self, lane: Lane) -> Floats | None:
+        """Fill the working order at the open, arm what it opened; return the fills of stop and targets if any."""
         book = lane.context.book
         row = book.row
         if row[at.B_ORDER] != at.ORDER_NONE:
             self._fill_order(lane, self._rows[lane.market])
         if row[at.B_QUANTITY] != 0.0:
-            fills = self._exchange.touch_fills(book.settings, row, self._rows[lane.market])
-            if len(fills):
-                self._book_fills(lane, fills)
+            touched = self._exchange.touch_fills(book.settings, row, self._rows[lane.market])
+            if len(touched):
+                return touched.copy()
+        return None
 
-    def _book_fills(self, lane: Lane, fills: Floats) -> None:
-        context = lane.context
+    def _execute(self, lane: Lane, touched: Floats) -> Iterator[None]:
+        """Send the orders of stop and targets one after the other; each is booked when its outcome is known."""
+        for work in self._orders.touch(lane, touched):
+            self._orders.send(work)
+            while self._orders.unresolved:
+                yield
+
+    def book_fills(self, work: Working, fills: Floats) -> None:
+        """Book what an order executed."""
+        lane = work.lane
         for fill in fills:
-            if self._services.positions.apply(context.book, fill):
+            lane.changed, number, work.booked = True, work.booked, work.booked + 1
+            if work.row is None:
+                lane.tally.slip(fill[at.F_SIGN] * (fill[at.F_PRICE] / self._met(lane, fill) - 1.0))
+            opened = self._services.positions.apply(lane.context.book, fill)
+            self._recorder.fill(work, number, fill)
+            if opened:
                 self._arm(lane, int(fill[at.F_TIME]))
+
+    def _met(self, lane: Lane, fill: Floats) -> float:
+        """Return the price that an order at market met: the open of its candle, the mark between two candles."""
+        rows = self._services.candles.rows(lane.context.symbol)
+        number = int(np.searchsorted(rows[:, at.C_TIME], fill[at.F_TIME]))
+        return float(rows[number, at.C_OPEN] if number < len(rows) else rows[-1, at.C_CLOSE])
 
     def _arm(self, lane: Lane, time_ms: int) -> None:
         """Fix the levels of a new position; when a block raises there, the position is closed at the next open."""
@@ -162,45 +206,63 @@ class Router:
         try:
             self._services.exits.arm(context.plan, orchestrator.memory, context.book, time_ms)
         except Exception as error:
-            self._on_halt(lane, error)
+            lane.tally.outcomes.append(False)
+            self._on_error(lane, error)
             self._services.exits.request_close(context.book, at.REASON_RISK)
 
     def _fill_order(self, lane: Lane, candle: Floats) -> None:
         """Fill the working order at the candle's open; it is then done."""
-        book = lane.context.book
-        self._book_fills(lane, self._exchange.open_fills(book.settings, book.row, candle))
-        self._exchange.cancel(book.strategy_id)
-        lane.announced = False
+        book, work = lane.context.book, lane.order
+        assert work is not None, "an order in a book was announced"
+        fills = self._exchange.open_fills(work.order_id, book.settings, book.row, candle, self.now_ms)
+        self._orders.finish(work, fills)
+        self.book_fills(work, fills)
         self._announce(lane, "")
 
     def drop_entry(self, lane: Lane) -> bool:
         """Cancel a working entry order; return whether there was one."""
-        row = lane.context.book.row
-        if row[at.B_ORDER] != at.ORDER_ENTRY:
+        if not self._orders.withdraw(lane):
             return False
-        row[at.B_ORDER], row[at.B_RESERVED] = at.ORDER_NONE, 0.0
-        self._exchange.cancel(lane.context.strategy_id)
-        lane.announced = False
-        lane.context.events.publish("ORDER_UPDATED", source="exchange", payload={"state": "CANCELED"})
         self._services.positions.refresh()
         return True
 
-    def execute_now(self, lane: Lane) -> None:
-        """Fill the working order at the newest price: an order that a person gave between two candles."""
+    def execute_now(self, lane: Lane) -> bool:
+        """Fill the working order at the newest price: an order that a person gave between two candles.
+
+        Returns False when its outcome is not known yet.
+        """
         book = lane.context.book
         price, time_ms = book.row[at.B_MARK], float(self.now_ms)
         candle = np.array([price, price, price, price, 0.0, time_ms])
         self._announce(lane, "")
+        self._orders.flush()
+        if lane.order is None or lane.order.state != "OPEN":
+            return False
         self._fill_order(lane, candle)
         before, self._rows[lane.market] = self._rows[lane.market].copy(), candle
         self._fresh[lane.market] = 1.0
         self._settle(time_ms)
         self._fresh[lane.market] = 0.0
         self._rows[lane.market] = before
+        lane.tally.close(self.now_ms, book.row[at.B_EQUITY])
+        self.done()
+        return True
 
-    def _step(self, lane: Lane, *, late: bool) -> None:
-        """Give the candle to the strategy; what it raises halts it and nobody else."""
+    def done(self) -> None:
+        """Keep what was changed between two instants, and send what it asks for."""
+        if self._services.risk.stirred:
+            self.enforce()
+        self._recorder.changed()
+        self._orders.flush()
+
+    def _step(self, lane: Lane, *, late: bool) -> Iterator[None]:
+        """Give the candle to the strategy; what it raises suspends it and nobody else. One that failed is tried again.
+
+        Yields while a block in plain Python computes beside the loop.
+        """
         if not lane.steps:
+            if not late:
+                yield from self._on_probe(lane)
             return
         context, row = lane.context, self._rows[lane.market]
         try:
@@ -208,10 +270,22 @@ class Router:
             assert orchestrator is not None, "a routed instance is pinned"
             if not late:
                 context.events.publish("CANDLE_ROUTED", source="router", payload={"open_time_ms": int(row[at.C_TIME])})
-            if orchestrator.on_candle(row, late=late):
+            decided: bool | None
+            if orchestrator.in_python:
+                decided = yield from orchestrator.on_candle_beside(row, late=late)
+            else:
+                decided = orchestrator.on_candle(row, late=late)
+            if decided is None:
+                return
+            if decided:
+                lane.tally.decisions += 1
                 self._decided(lane, orchestrator)
+            self._recorder.stepped(lane, orchestrator.decision if decided else None)
+            lane.tally.outcomes.append(True)
+            lane.breaker.success()
         except Exception as error:
-            self._on_halt(lane, error)
+            lane.tally.outcomes.append(False)
+            self._on_error(lane, error)
 
     def _decided(self, lane: Lane, orchestrator: TradingOrchestrator) -> None:
         """Publish a decision and hand the order it placed to the exchange."""
@@ -231,37 +305,22 @@ class Router:
         context.events.publish("DECISION", correlation_id=correlation, source="orchestrator", payload=payload)
         book = context.book
         if reason in at.DENIALS:
+            lane.changed = True
             self._services.risk.deny(book, row, word, correlation)
         if book.row[at.B_QUANTITY] != 0.0:
             self._services.exits.watch(book, self.now_ms)
         self._announce(lane, correlation)
 
     def _announce(self, lane: Lane, correlation: str) -> None:
-        """Publish the intent of an order that a kernel placed, then give it to the exchange."""
+        """Make the intent of an order that a kernel placed; it is sent when the instant is done."""
         book = lane.context.book
-        if book.row[at.B_ORDER] == at.ORDER_NONE or lane.announced:
+        if book.row[at.B_ORDER] == at.ORDER_NONE or lane.order is not None:
             return
-        lane.announced = True
-        lane.sequence += 1
-        reduces = bool(book.row[at.B_ORDER] == at.ORDER_EXIT)
-        if reduces:
+        lane.changed = True
+        if book.row[at.B_ORDER] == at.ORDER_EXIT:
             correlation = book.correlation or correlation  # a whole trade carries the id of its entry's decision
+            told = {"reason": book.reason(book.row[at.B_ORDER_REASON])}
+            book.events.publish("EXIT_SIGNAL", correlation_id=correlation, source="exits", payload=told)
         else:
             book.correlation = correlation
-        order = Order(
-            order_id=f"{lane.code}-{lane.sequence}",
-            strategy_id=book.strategy_id,
-            symbol=book.symbol,
-            side="buy" if book.row[at.B_ORDER_SIGN] > 0 else "sell",
-            quantity=float(book.row[at.B_ORDER_QUANTITY]),
-            reduces=reduces,
-            reason=book.reason(book.row[at.B_ORDER_REASON]),
-            created_ms=self.now_ms,
-        )
-        publish = book.events.publish
-        if reduces:
-            publish("EXIT_SIGNAL", correlation_id=correlation, source="exits", payload={"reason": order.reason})
-        sent = {"order_id": order.order_id, "side": order.side, "quantity": order.quantity, "reason": order.reason}
-        publish("ORDER_INTENT", correlation_id=correlation, source="orchestrator", payload=sent)
-        self._exchange.submit(order)
-        publish("ORDER_SENT", correlation_id=correlation, source="exchange", payload={"order_id": order.order_id})
+        self._orders.place(lane, correlation)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from stratnb.errors import ConfigError
+from stratnb.journal import state_digest
 from stratnb.multi.records import StrategyRecord, SwitchRow
+from stratnb.view import ConfigVersion
 
-__all__ = ["SNAPSHOT_SCHEMA", "DecisionLog", "MemoryStore", "Snapshot", "Store"]
+__all__ = [
+    "SNAPSHOT_SCHEMA",
+    "ConfigVersion",
+    "DecisionLog",
+    "MemoryStore",
+    "Snapshot",
+    "Store",
+    "next_version",
+    "shape",
+]
 
 SNAPSHOT_SCHEMA = 1
 _SNAPSHOTS_KEPT = 5
@@ -44,8 +54,7 @@ class Snapshot:
 
     def digest(self) -> str:
         """Return the sha-256 of all fields but the digest itself."""
-        *head, memory, _ = astuple(self)
-        return hashlib.sha256(repr(head).encode() + b"\0" + memory).hexdigest()
+        return state_digest({name: getattr(self, name) for name in self.__slots__})
 
     def sealed(self) -> Snapshot:
         """Return a copy that carries its digest."""
@@ -54,6 +63,13 @@ class Snapshot:
     def verify(self) -> bool:
         """Return whether nothing changed since it was sealed."""
         return self.sha256 == self.digest()
+
+
+def shape(document: Mapping[str, Any]) -> tuple[object, object]:
+    """Return what the columns of a document's decisions depend on: its analyzers and filters in use, in order."""
+    analyzers = tuple((a.get("name", ""), a["kind"]) for a in document["analyzers"] if a.get("enabled", True))
+    filters = document.get("filters", {}).items()
+    return analyzers, tuple((name, f.get("kind", name)) for name, f in filters if f.get("enabled", True))
 
 
 class DecisionLog:
@@ -195,6 +211,35 @@ class Store(Protocol):
         """Return the log of an id; with a width it is made if missing and emptied if its rows are of another width."""
         ...
 
+    def save_decisions(self, strategy_id: str, log: DecisionLog) -> None:
+        """Put a log in place of the one of an id, whose rows mean something else."""
+        ...
+
+    def save_version(self, version: ConfigVersion) -> None:
+        """Save a configuration under its number; it never changes."""
+        ...
+
+    def versions(self, strategy_id: str) -> tuple[ConfigVersion, ...]:
+        """Return the configurations of an id, newest last."""
+        ...
+
+
+def next_version(
+    store: Store, record: StrategyRecord, merged: Mapping[str, Any], *, now_ms: int, reason: str = ""
+) -> ConfigVersion:
+    """Return the version after the newest one of a strategy, which runs with `merged` from now on."""
+    known = store.versions(record.strategy_id)
+    return ConfigVersion(
+        strategy_id=record.strategy_id,
+        number=known[-1].number + 1 if known else 1,
+        patch=dict(record.overrides),
+        document=dict(merged),
+        config_hash=record.config_hash,
+        author="",
+        reason=reason,
+        created_ms=now_ms,
+    )
+
 
 class MemoryStore:
     """A store that survives eviction but not the process.
@@ -212,6 +257,7 @@ class MemoryStore:
         self._switches: dict[int, SwitchRow] = {}
         self._snapshots: dict[str, deque[Snapshot]] = {}
         self._decisions: dict[str, DecisionLog] = {}
+        self._versions: dict[str, list[ConfigVersion]] = {}
 
     def __repr__(self) -> str:
         """Return the counts."""
@@ -231,6 +277,7 @@ class MemoryStore:
         while len(self._removed) > _REMOVED_KEPT:
             oldest = next(iter(self._removed))
             del self._removed[oldest], self._records[oldest]
+            self._versions.pop(oldest, None)
 
     def records(self) -> tuple[StrategyRecord, ...]:
         """Return the newest record of each id in the order of registration, removed ones too."""
@@ -266,3 +313,15 @@ class MemoryStore:
             return DecisionLog(1, 1)
         made = self._decisions[strategy_id] = DecisionLog(width, self._decisions_kept)
         return made
+
+    def save_decisions(self, strategy_id: str, log: DecisionLog) -> None:
+        """Put a log in place of the one of an id, whose rows mean something else."""
+        self._decisions[strategy_id] = log
+
+    def save_version(self, version: ConfigVersion) -> None:
+        """Save a configuration under its number."""
+        self._versions.setdefault(version.strategy_id, []).append(version)
+
+    def versions(self, strategy_id: str) -> tuple[ConfigVersion, ...]:
+        """Return the configurations of an id, newest last."""
+        return tuple(self._versions.get(strategy_id, ()))

@@ -5,70 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
-from stratnb.errors import ConfigError, Refused, StratnbError, positive
+from stratnb.errors import Refused, StratnbError
 from stratnb.kernels import layout as at
 from stratnb.multi.desk import Desk
-from stratnb.multi.records import POLICIES, Policy, State, SwitchRow
-from stratnb.multi.router import Lane
+from stratnb.multi.handover import ACTIONS, check_leaving, check_named, intended, prepared, resting
+from stratnb.multi.records import Policy, State, SwitchRow
+from stratnb.multi.switch_result import Attempt, SwitchResult, check_times, payload_of, told
 
 __all__ = ["SwitchResult", "Switcher"]
 
-Phase = Literal["noop", "prepare", "drain", "commit", "retire"]
+Hold = Callable[[], AbstractAsyncContextManager[object]]
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchResult:
-    """How a switch ended; `error` is (code, message) when it did not succeed. A dry run changes nothing.
+class Switcher:
+    """Runs switches one at a time on the engine's loop; `hold` keeps instants from coming.
 
-    `orders` are those it sent, or would send, in words; times are of the engine's clock, the duration of the machine's.
+    A switch prepares the new strategy while the old one trades, then drains the old one and commits between two
+    instants. With policy "wait_flat" the commit comes with the instant that leaves the old one flat.
     """
 
-    success: bool
-    from_id: str | None
-    to_id: str
-    policy: Policy
-    phase: Phase
-    started_ms: int
-    finished_ms: int
-    duration_ms: float
-    caught_up_candles: int = 0
-    snapshot_seq: int | None = None
-    position_action: str = "none"
-    canceled_orders: int = 0
-    orders: tuple[str, ...] = ()
-    dry_run: bool = False
-    error: tuple[str, str] | None = None
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What a running switch has done so far."""
-
-    from_id: str | None
-    to_id: str
-    policy: Policy
-    started_ms: int
-    began: float
-    phase: Phase = "prepare"
-    caught_up: int = 0
-    canceled: int = 0
-    action: str = "none"
-    orders: tuple[str, ...] = ()
-
-
-class Switcher:
-    """Runs switches one at a time on the engine's loop."""
-
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, hold: Hold = nullcontext) -> None:
         self._desk = desk
+        self._hold = hold
         self._busy = False
-        self._count = 0
+        self._ends: Callable[[StratnbError], None] | None = None
+        self._count = max((row.seq for row in desk.store.switches()), default=0)
 
     @property
     def is_busy(self) -> bool:
@@ -82,99 +48,146 @@ class Switcher:
         policy: Policy = "keep",
         from_id: str | None = None,
         timeout_s: float = 5.0,
+        wait_s: float = 3600.0,
         dry_run: bool = False,
     ) -> SwitchResult:
-        """Make `to_id` the active one; see `SwitchResult`. Raises unknown_strategy, switch_in_progress, bad policy."""
+        """Make `to_id` the active one in place of `from_id` (exclusive: of the active one); see `SwitchResult`.
+
+        `timeout_s` is of the machine's clock, `wait_s` (policy "wait_flat") of the feed's. Raises `unknown_strategy`,
+        `switch_in_progress`, and `ConfigError` for a policy or a time that is none; all else is a result.
+        """
         desk = self._desk
-        if policy not in POLICIES:
-            raise ConfigError(
-                "enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}"
-            )
-        if not positive(timeout_s):
-            hint = "give a number such as 5.0"
-            raise ConfigError("range", f"timeout_s {timeout_s!r} is not above 0 seconds", value=timeout_s, hint=hint)
+        check_named(policy)
+        check_times(timeout_s=timeout_s, wait_s=wait_s)
         record = desk.registry.get(to_id)
-        old = self._leaving(to_id, from_id)
-        attempt = _Attempt(old, to_id, policy, desk.now_ms(), time.perf_counter())
-        if self._busy:
-            raise Refused("switch_in_progress", "another switch is running", value=to_id, hint="wait for its result")
-        desk.check_stays(to_id)
+        if from_id is not None:
+            desk.registry.get(from_id)
+        self._check_free(to_id)
+        attempt = Attempt(from_id, to_id, policy, desk.now_ms(), time.perf_counter())
         if record.state == "active":
-            attempt.phase = "noop"
+            attempt.from_id, attempt.phase = from_id or to_id, "noop"
             return self._result(attempt, success=True)
-        if dry_run:
-            return self._preview(attempt)
-        self._busy = True
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._prepare(attempt)
-            self._drain(attempt)
-            self._commit(attempt)
-        except (StratnbError, TimeoutError) as error:
-            return self._rolled_back(attempt, error)
-        except BaseException as error:
-            self._rolled_back(attempt, error)
-            raise
-        finally:
-            self._busy = False
-        await self._retire(attempt)
-        result = self._result(attempt, success=True)
-        if old is not None:
-            desk.bus.publish("STRATEGY_SWITCHED", strategy_id=to_id, source="switch", payload=_payload(result))
-        desk.switch_ms.append(result.duration_ms)
-        return result
+        return await self._run(attempt, replaces=True, times_s=(timeout_s, wait_s), dry_run=dry_run)
 
     async def activate(self, strategy_id: str, *, timeout_s: float = 5.0) -> SwitchResult:
         """Make one more strategy active; in exclusive mode this needs that none is."""
-        active = self._desk.registry.active_ids()
-        if self._desk.registry.mode == "exclusive" and active and strategy_id not in active:
+        registry = self._desk.registry
+        active = registry.active_ids()
+        if registry.mode == "exclusive" and active and strategy_id not in active:
             raise Refused(
                 "mode_conflict",
                 f"{active[0]} is active",
                 value=active[0],
                 hint="switch to the other one, or use parallel mode",
             )
-        return await self.switch(strategy_id, timeout_s=timeout_s)
+        if registry.mode == "exclusive" or registry.get(strategy_id).state == "active":
+            return await self.switch(strategy_id, timeout_s=timeout_s)
+        self._check_free(strategy_id)
+        attempt = Attempt(None, strategy_id, "keep", self._desk.now_ms(), time.perf_counter())
+        return await self._run(attempt, replaces=False, times_s=(timeout_s, 0.0), dry_run=False)
 
     async def deactivate(self, strategy_id: str, *, policy: Policy = "keep") -> State:
         """Take a strategy out of the active ones and return its new state: managing with a position, else dormant."""
         desk = self._desk
-        if policy not in POLICIES:
-            raise ConfigError(
-                "enum", f"policy {policy!r} is not known", value=policy, hint=f"one of {', '.join(POLICIES)}"
-            )
+        check_named(policy, ("keep", "close", "refuse"))
         record = desk.registry.get(strategy_id)
-        desk.check_stays(strategy_id)
+        self._check_free(strategy_id)
         if record.state not in ("active", "suspended"):
             raise Refused(
                 "illegal_transition", f"{strategy_id} is {record.state}", value=record.state, hint="only active ones"
             )
-        lane = desk.lane(strategy_id)
-        self._check_policy(lane, policy)
-        desk.router.drop_entry(lane)
-        if policy == "close":
-            desk.close_now(lane, at.REASON_SWITCH)
-        state = self._resting(lane)
-        desk.set_state(strategy_id, state)
+        async with self._hold():
+            self._check_free(strategy_id)
+            lane = desk.lane(strategy_id)
+            check_leaving(desk, lane, None, policy)
+            desk.router.drop_entry(lane)
+            desk.router.done()
+            if policy == "close":
+                desk.close_now(lane, at.REASON_SWITCH)
+            state = resting(lane)
+            desk.set_state(strategy_id, state)
         desk.bus.publish("STRATEGY_DEACTIVATED", strategy_id=strategy_id, source="switch", payload={"state": state})
         await desk.settle_cache(strategy_id)
         return state
 
-    def _leaving(self, to_id: str, from_id: str | None) -> str | None:
-        """Return the id that the switch replaces, if any."""
-        registry = self._desk.registry
-        if from_id is not None:
-            if registry.get(from_id).state not in ("active", "suspended"):
-                raise Refused("not_active", f"{from_id} is not active", value=from_id, hint="name an active strategy")
-            return from_id
-        if registry.mode == "parallel":
-            return None
-        running = [
-            r.strategy_id for r in registry.list() if r.state in ("active", "suspended") and r.strategy_id != to_id
-        ]
-        return running[0] if running else None
+    def end_waiting(self) -> None:
+        """Roll a switch back that waits for a strategy to be flat, as when the engine ends."""
+        if self._ends is not None:
+            self._ends(Refused("engine_closed", "the engine ended while the switch was waiting"))
 
-    async def _prepare(self, attempt: _Attempt) -> None:
+    def _check_free(self, strategy_id: str) -> None:
+        """Raise while a switch runs, or while the strategy is being removed."""
+        if self._busy:
+            hint = "wait for its result, or cancel it"
+            raise Refused("switch_in_progress", "another switch is running", value=strategy_id, hint=hint)
+        self._desk.check_stays(strategy_id)
+
+    async def _run(
+        self, attempt: Attempt, *, replaces: bool, times_s: tuple[float, float], dry_run: bool
+    ) -> SwitchResult:
+        """Prepare, drain, commit and retire; what fails before the commit is rolled back."""
+        if dry_run:
+            return self._preview(attempt)
+        self._busy = True
+        try:
+            self._note(attempt)
+            if replaces:
+                self._find_leaving(attempt)
+            refused = await self._committed(attempt, *times_s)
+            if refused is not None:
+                return refused
+        except (StratnbError, TimeoutError) as error:
+            return self._rolled_back(attempt, error)
+        except BaseException as error:
+            if not attempt.committed:
+                self._rolled_back(attempt, error)
+            raise
+        finally:
+            self._busy = False
+        await self._retire(attempt)
+        result = self._result(attempt, success=True)
+        if attempt.from_id is not None:
+            self._desk.bus.publish(
+                "STRATEGY_SWITCHED", strategy_id=attempt.to_id, source="switch", payload=payload_of(result)
+            )
+        self._desk.switch_ms.append(result.duration_ms)
+        return result
+
+    async def _committed(self, attempt: Attempt, timeout_s: float, wait_s: float) -> SwitchResult | None:
+        """Bring a switch up to its commit; return a result only when waiting for it ended otherwise."""
+        waiting: asyncio.Future[SwitchResult | None] | None = None
+        async with asyncio.timeout(timeout_s):
+            await self._prepare(attempt)
+            async with self._hold():
+                self._drain(attempt)
+                if attempt.policy == "wait_flat" and attempt.action != "none":
+                    waiting = self._wait(attempt, wait_s)
+                else:
+                    self._commit(attempt)
+        return None if waiting is None else await waiting
+
+    def _find_leaving(self, attempt: Attempt) -> None:
+        """Find the id that the switch replaces, if any."""
+        registry, named = self._desk.registry, attempt.from_id
+        running = [
+            r.strategy_id
+            for r in registry.list()
+            if r.state in ("active", "suspended") and r.strategy_id != attempt.to_id
+        ]
+        if named is not None:
+            if named not in running:
+                raise Refused("not_active", f"{named} is not active", value=named, hint="name an active strategy")
+        elif registry.mode == "exclusive":
+            attempt.from_id = running[0] if running else None
+        elif running:
+            raise Refused(
+                "from_id_missing",
+                f"{len(running)} strategies are active",
+                value=running,
+                hint="name the one to leave with from_id, or activate the other one beside them",
+            )
+
+    async def _prepare(self, attempt: Attempt) -> None:
         """Create or wake the target and bring it up to the newest candle; the old one goes on trading."""
         self._check(attempt)
         desk = self._desk
@@ -183,26 +196,26 @@ class Switcher:
         orchestrator = await desk.orchestrator(attempt.to_id)
         attempt.caught_up = desk.caught_up(attempt.to_id) + desk.catch_up(orchestrator)
 
-    def _check(self, attempt: _Attempt) -> None:
+    def _check(self, attempt: Attempt) -> None:
         """Raise Refused when the switch could not go through as things are: for a preview and for the switch itself."""
         desk, record = self._desk, self._desk.registry.get(attempt.to_id)
+        target = desk.lane(attempt.to_id)
         if record.state == "failed":
-            lane = desk.lane(attempt.to_id)
             raise Refused(
                 "strategy_failed",
-                f"{attempt.to_id} has failed: {lane.error}",
+                f"{attempt.to_id} has failed: {target.error}",
                 hint="remove it, or mend it and add it again",
             )
         if record.state == "suspended":
-            error = desk.lane(attempt.to_id).error
-            text = f"{attempt.to_id} was halted: {error}" if error else f"{attempt.to_id} is paused"
-            hint = "mend the block and define it again, then resume the strategy" if error else "resume it first"
+            text = f"{attempt.to_id} was halted: {target.error}" if target.error else f"{attempt.to_id} is paused"
+            hint = "mend the block and define it again, then resume it" if target.error else "resume it first"
             raise Refused("strategy_suspended", text, hint=hint)
+        desk.orders.check_resolved(attempt.to_id)
         if attempt.from_id is not None:
-            self._check_policy(desk.lane(attempt.from_id), attempt.policy)
+            check_leaving(desk, desk.lane(attempt.from_id), target, attempt.policy)
         desk.cache.check_room(attempt.to_id)
 
-    def _drain(self, attempt: _Attempt) -> None:
+    def _drain(self, attempt: Attempt) -> None:
         """Finish the old one: no await from here to the commit, so no candle comes between."""
         attempt.phase = "drain"
         desk = self._desk
@@ -210,36 +223,70 @@ class Switcher:
         if attempt.from_id is None:
             return
         lane = desk.lane(attempt.from_id)
-        self._check_policy(lane, attempt.policy)
+        check_leaving(desk, lane, desk.lane(attempt.to_id), attempt.policy)
+        attempt.action, _, attempt.orders = intended(lane, attempt.to_id, attempt.policy)
         attempt.canceled = int(desk.router.drop_entry(lane))
-        if attempt.policy == "close" and lane.context.book.quantity:
-            attempt.orders = (_close_words(lane),)
+        desk.router.done()
+        desk.orders.check_resolved(attempt.from_id)
+        if attempt.action == ACTIONS["close"]:
             desk.close_now(lane, at.REASON_SWITCH)
-            attempt.action = "closed"
-        elif lane.context.book.quantity:
-            attempt.action = "kept"
+            if lane.context.book.quantity:
+                raise Refused("close_incomplete", f"{attempt.from_id} still holds {lane.context.book.quantity:g}")
 
-    def _commit(self, attempt: _Attempt) -> None:
-        """Write switch row and states in one step: before it the old one is active, after it the new one."""
-        attempt.phase = "commit"
+    def _wait(self, attempt: Attempt, wait_s: float) -> asyncio.Future[SwitchResult | None]:
+        """Let the old one only exit; the future has None once the switch is committed, else how it was rolled back."""
+        desk, lane = self._desk, self._desk.lane(str(attempt.from_id))
+        done: asyncio.Future[SwitchResult | None] = asyncio.get_running_loop().create_future()
+
+        def end(error: StratnbError) -> None:
+            """Roll back, once."""
+            if not done.done():
+                done.set_result(self._rolled_back(attempt, error))
+
+        def turn() -> None:
+            """Commit when the old one is flat, else give up."""
+            if not lane.context.book.is_flat:
+                end(Refused("wait_over", f"{attempt.from_id} was not flat after {wait_s:g} s"))
+                return
+            try:
+                attempt.caught_up += desk.catch_up(desk.resident(attempt.to_id))
+                self._commit(attempt)
+                done.set_result(None)
+            except StratnbError as error:
+                end(error)
+
+        self._ends = end
+        desk.wait_for(lane, turn, desk.now_ms() + wait_s * 1000.0)
+        return done
+
+    def _stop_waiting(self, attempt: Attempt) -> None:
+        """Give the old one its entries back, if the switch has taken them."""
+        if self._ends is not None and attempt.from_id is not None:
+            self._ends = None
+            self._desk.wait_for(self._desk.lane(attempt.from_id), None)
+
+    def _commit(self, attempt: Attempt) -> None:
+        """Write switch row, states and lots in one step: before it the old one is active, after it the new one."""
         desk = self._desk
-        self._count += 1
-        row = SwitchRow(
-            seq=self._count,
-            from_id=attempt.from_id,
-            to_id=attempt.to_id,
-            policy=attempt.policy,
-            phase="commit",
-            started_ms=attempt.started_ms,
-            finished_ms=desk.now_ms(),
-            success=True,
-        )
         states: dict[str, State] = {attempt.to_id: "active"}
+        move = None
         if attempt.from_id is not None:
-            states[attempt.from_id] = self._resting(desk.lane(attempt.from_id))
-        desk.commit(row, states)
+            old = desk.lane(attempt.from_id)
+            states[attempt.from_id] = resting(old)
+            if attempt.action == ACTIONS["adopt"]:
+                ready = prepared(desk, old, desk.lane(attempt.to_id))
+                states[attempt.from_id] = "dormant"
 
-    async def _retire(self, attempt: _Attempt) -> None:
+                def move() -> None:
+                    """Book the transfer."""
+                    ready.book(desk, reference=f"switch-{attempt.seq}", author="engine", reason="switch, policy adopt")
+
+            old.waits, self._ends = None, None
+        attempt.phase = "commit"
+        desk.commit(self._row(attempt, success=True), states, move)
+        attempt.committed = True
+
+    async def _retire(self, attempt: Attempt) -> None:
         """Snapshot and announce the old one; the switch itself is done."""
         attempt.phase = "retire"
         desk = self._desk
@@ -251,101 +298,48 @@ class Switcher:
                 await desk.settle_cache(attempt.from_id)
             except Exception as error:
                 log.exception("%s could not be put to rest", attempt.from_id)
-                told = {"code": "retire", "message": f"{type(error).__name__}: {error}"}
-                desk.bus.publish("STRATEGY_ERROR", strategy_id=attempt.from_id, source="switch", payload=told)
+                failed = {"code": "retire", "message": f"{type(error).__name__}: {error}"}
+                desk.bus.publish("STRATEGY_ERROR", strategy_id=attempt.from_id, source="switch", payload=failed)
+        desk.store.save_switch(self._row(attempt, success=True))
 
-    def _rolled_back(self, attempt: _Attempt, error: BaseException) -> SwitchResult:
-        """Put the target back into its former state and report."""
+    def _rolled_back(self, attempt: Attempt, error: BaseException) -> SwitchResult:
+        """Put old and target back into their former states and report; entries that were canceled stay canceled."""
         desk = self._desk
+        words = told(error)
+        desk.store.save_switch(self._row(attempt, success=False, error=": ".join(words)))
+        self._stop_waiting(attempt)
         if desk.registry.get(attempt.to_id).state == "preparing":
             failed = isinstance(error, StratnbError) and error.code == "strategy_failed"
             desk.set_state(attempt.to_id, "failed" if failed else "dormant")
-        if isinstance(error, StratnbError):
-            told = _told(error)
-        elif isinstance(error, TimeoutError):
-            told = ("timeout", "the target was not ready in time; the old strategy stays active")
-        else:
-            told = ("canceled" if isinstance(error, asyncio.CancelledError) else "exception", repr(error))
-        result = self._result(attempt, success=False, error=told)
-        desk.bus.publish("STRATEGY_SWITCH_FAILED", strategy_id=attempt.to_id, source="switch", payload=_payload(result))
+        result = self._result(attempt, success=False, error=words)
+        desk.bus.publish(
+            "STRATEGY_SWITCH_FAILED", strategy_id=attempt.to_id, source="switch", payload=payload_of(result)
+        )
         return result
 
-    def _preview(self, attempt: _Attempt) -> SwitchResult:
+    def _preview(self, attempt: Attempt) -> SwitchResult:
         """Return what the switch would do."""
-        attempt.phase = "prepare"
         try:
+            self._find_leaving(attempt)
             self._check(attempt)
         except Refused as error:
-            return self._result(attempt, success=False, error=_told(error), dry_run=True)
+            return self._result(attempt, success=False, error=told(error), dry_run=True)
         if attempt.from_id is not None:
             lane = self._desk.lane(attempt.from_id)
-            attempt.canceled = int(lane.context.book.row[at.B_ORDER] == at.ORDER_ENTRY)
-            if lane.context.book.quantity:
-                attempt.action = "closed" if attempt.policy == "close" else "kept"
-                attempt.orders = (_close_words(lane),) if attempt.policy == "close" else ()
+            attempt.action, attempt.canceled, attempt.orders = intended(lane, attempt.to_id, attempt.policy)
         return self._result(attempt, success=True, dry_run=True)
 
-    @staticmethod
-    def _check_policy(lane: Lane, policy: Policy) -> None:
-        book = lane.context.book
-        if policy == "refuse" and not book.is_flat:
-            raise Refused(
-                "position_open",
-                f"{book.strategy_id} holds {book.quantity:g} {book.symbol} or has a working order",
-                value=book.quantity,
-                hint="use policy keep or close",
-            )
+    def _note(self, attempt: Attempt) -> None:
+        """Write that the switch has begun, under the next number; the next commit takes it to the disk."""
+        self._count += 1
+        attempt.seq = self._count
+        self._desk.store.save_switch(self._row(attempt, success=None))
 
-    @staticmethod
-    def _resting(lane: Lane) -> State:
-        return "dormant" if lane.context.book.is_flat else "managing"
+    def _row(self, attempt: Attempt, *, success: bool | None, error: str = "") -> SwitchRow:
+        return attempt.row(self._desk.now_ms(), success=success, error=error)
 
     def _result(
-        self, attempt: _Attempt, *, success: bool, error: tuple[str, str] | None = None, dry_run: bool = False
+        self, attempt: Attempt, *, success: bool, error: tuple[str, str] | None = None, dry_run: bool = False
     ) -> SwitchResult:
-        return SwitchResult(
-            success=success,
-            from_id=attempt.from_id,
-            to_id=attempt.to_id,
-            policy=attempt.policy,
-            phase=attempt.phase,
-            started_ms=attempt.started_ms,
-            finished_ms=self._desk.now_ms(),
-            duration_ms=(time.perf_counter() - attempt.began) * 1000.0,
-            caught_up_candles=attempt.caught_up,
-            snapshot_seq=self._desk.snapshots_taken if success and not dry_run else None,
-            position_action=attempt.action,
-            canceled_orders=attempt.canceled,
-            orders=attempt.orders,
-            dry_run=dry_run,
-            error=error,
-        )
-
-
-def _told(error: StratnbError) -> tuple[str, str]:
-    """Return what a result says of an error: code and message."""
-    code = "capacity" if error.code == "cache_pinned" else error.code
-    return code, f"{error.message}; {error.hint}" if error.hint else error.message
-
-
-def _close_words(lane: Lane) -> str:
-    """Return the closing order of a position in words."""
-    book = lane.context.book
-    verb = "sell" if book.quantity > 0 else "buy"
-    return f"{verb} {abs(book.quantity):g} {book.symbol} at market"
-
-
-def _payload(result: SwitchResult) -> Mapping[str, object]:
-    """Return what an event says of a switch."""
-    names = (
-        "from_id",
-        "to_id",
-        "policy",
-        "phase",
-        "duration_ms",
-        "caught_up_candles",
-        "position_action",
-        "canceled_orders",
-    )
-    told = {name: getattr(result, name) for name in names}
-    return told | ({"error": list(result.error)} if result.error else {})
+        taken = self._desk.snapshots_taken if success and not dry_run else None
+        return attempt.result(self._desk.now_ms(), taken, success=success, error=error, dry_run=dry_run)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from stratnb.kernels import layout as at
 from stratnb.multi.desk import Desk
-from stratnb.multi.router import Lane
+from stratnb.multi.lane import Lane
 
 __all__ = ["why_undecided"]
 
@@ -63,7 +63,7 @@ def _resting(desk: Desk, lane: Lane) -> str:
     seen = int(newest[0, at.D_SEEN]) if len(newest) and newest.shape[1] > at.D_SEEN else 0
     since = f" since {_clock(newest[0, at.D_TIME] + plan.primary_ms)}" if seen else ""
     if lane.error:
-        return f"The strategy was halted by an error{since}: {lane.error}."
+        return f"The strategy was suspended by an error{since}: {lane.error}. Its breaker says when it is tried again."
     if state == "suspended":
         return f"The strategy is paused{since} and was not stepped; it catches up when it is resumed."
     if state in ("dormant", "preparing"):

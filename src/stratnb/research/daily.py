@@ -12,6 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from stratnb.research.distributions import normal_below
+from stratnb.services.daily import (
+    DAY_MS,
+    YEAR,
+    daily_series,
+    deviation,
+    drawdown,
+    finite,
+    returns_of,
+    sharpe,
+)
 
 __all__ = [
     "DAY_MS",
@@ -34,50 +44,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Value = TypeVar("Value", float, Floats)
 
-YEAR: Final = 365.0
-DAY_MS: Final = 86_400_000
 TAIL_DAYS: Final = 20
 MOMENT_DAYS: Final = 4
 REGRESSION_DAYS: Final = 30
-
-
-def drawdown(equity: Floats) -> Floats:
-    """Return the fall from the running peak at each point, a fraction >= 0; a peak has to be above 0.
-
-    >>> drawdown(np.array([1.0, 2.0, 1.0])).tolist()
-    [0.0, 0.0, 0.5]
-    """
-    return 1.0 - equity / np.maximum.accumulate(equity)
-
-
-def daily_series(time_ms: Ints, equity: Floats, start: float) -> tuple[Ints, Floats]:
-    """Return the days (numbers since 1970) and the equity before the first and at the end of each, one longer.
-
-    A day ends at 00:00 UTC with the last value up to then; days without values are flat. `start` is the equity
-    before the first value.
-    """
-    if not len(equity):
-        return np.empty(0, np.int64), np.array([start])
-    days = (np.asarray(time_ms, np.int64) - 1) // DAY_MS
-    every = np.arange(days[0], days[-1] + 1)
-    last = np.searchsorted(days, every, side="right") - 1
-    return every, np.concatenate(([start], equity[last]))
-
-
-def returns_of(daily: Floats) -> Floats:
-    """Return E_t / E_(t-1) - 1 of a daily equity series; none when the equity was ever 0 or less."""
-    return np.diff(daily) / daily[:-1] if len(daily) > 1 and bool((daily > 0).all()) else np.empty(0)
-
-
-def deviation(values: Floats, scale: float = 1.0) -> float:
-    """Return the standard deviation (ddof 1), 0 for values that are equal but for their rounding beside a scale."""
-    found = float(values.std(ddof=1)) if len(values) >= 2 else 0.0
-    return found if found > 1e-12 * scale else 0.0
-
-
-def finite(value: float | None) -> float | None:
-    """Return a value as a float, None when it is not finite."""
-    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def growth(first: float, last: float, days: float) -> float | None:
@@ -102,7 +71,7 @@ def daily_figures(daily: Floats, *, days: float) -> dict[str, float | None]:
         "total_return": finite(daily[-1] / daily[0] - 1.0) if daily[0] > 0 else None,
         "cagr": cagr,
         "volatility": spread * math.sqrt(YEAR) if n >= 2 else None,
-        "sharpe": yearly_sharpe(float(r.mean()), spread) if spread > 0 else None,
+        "sharpe": sharpe(r),
         "sortino": float(r.mean()) / below * math.sqrt(YEAR) if below > 0 else None,
         "max_drawdown_daily": worst,
         "calmar": finite(cagr / worst) if cagr is not None and worst > 0 else None,

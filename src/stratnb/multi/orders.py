@@ -1,0 +1,410 @@
+"""Orders on their way: the intent is kept before anything is sent, and an unknown outcome is a state.
+
+States and their order are those of trading_rules 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.errors import Halt, Refused, RetryLater, StratnbError
+from stratnb.exchange.base import Exchange, OrderReport
+from stratnb.kernels import layout as at
+from stratnb.model import FINAL_STATES, Order, OrderState, Purpose
+from stratnb.multi.lane import Lane, Working
+from stratnb.multi.recorder import Recorder
+from stratnb.multi.settings import OrderSettings
+
+__all__ = ["Clock", "Orders", "Working", "order_id"]
+
+Floats = npt.NDArray[np.float64]
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH})
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The machine's time, for what cannot wait for candles: seconds that never go back, and a way to wait."""
+
+    now_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+
+
+def order_id(code: str, generation: int, purpose: Purpose, sequence: int) -> str:
+    """Return an order's id: 25 characters that exchanges take.
+
+    >>> order_id("abc234", 3, "e", 36)
+    'snb-abc234-0003-e00000010'
+    """
+    return f"snb-{code}-{_base36(generation, 4)}-{purpose}{_base36(sequence, 8)}"
+
+
+def _base36(number: int, width: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = DIGITS[digit] + text
+    return text.rjust(width, "0")
+
+
+class Orders:
+    """Carries orders from the books to the exchange and finds out what became of those without an answer.
+
+    `sequence` is the number of the newest order id. `on_fills` books what an order executed. `on_trouble` is told
+    "failed" (a call), "lost" (the outcome is unknown), "notice" and "reduce" (it still is), and "resolved".
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        recorder: Recorder,
+        *,
+        settings: OrderSettings,
+        now_ms: Callable[[], int],
+        on_fills: Callable[[Working, Floats], None],
+        on_trouble: Callable[[Working, str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._recorder = recorder
+        self._settings = settings
+        self._now_ms = now_ms
+        self._on_fills = on_fills
+        self._on_trouble = on_trouble
+        self.clock = clock or Clock()
+        self._outgoing: list[Working] = []
+        self._live: dict[str, Working] = {}
+        self._planned: dict[tuple[str, int, Purpose, str], Working] = {}
+        self._unknown: dict[str, Working] = {}
+        self._trouble = asyncio.Event()
+        self.generation = 0
+        self.sequence = 0
+
+    def __repr__(self) -> str:
+        """Return the number of the newest order and of those without an answer."""
+        return f"<Orders {self.sequence} made, {len(self._unknown)} unknown>"
+
+    @property
+    def unresolved(self) -> bool:
+        """Return whether the outcome of any order is unknown."""
+        return bool(self._unknown)
+
+    def unknown(self, strategy_id: str | None = None) -> tuple[Working, ...]:
+        """Return the orders without an answer, of one strategy or of all."""
+        return tuple(w for w in self._unknown.values() if strategy_id in (None, w.order.strategy_id))
+
+    def live(self) -> tuple[Working, ...]:
+        """Return the orders that are on their way or rest at the exchange, oldest first."""
+        return tuple(self._live.values())
+
+    def show(self, works: Iterable[Working]) -> None:
+        """Show the orders of the journal's holder."""
+        self._live = {work.order_id: work for work in works}
+
+    def check_resolved(self, strategy_id: str) -> None:
+        """Raise while an order of a strategy has no answer."""
+        if waiting := self.unknown(strategy_id):
+            raise Refused(
+                "order_unresolved",
+                f"the outcome of order {waiting[0].order_id} of {strategy_id} is not known yet",
+                value=[work.order_id for work in waiting],
+                hint="the exchange is being asked; try again when it has answered",
+            )
+
+    def place(self, lane: Lane, correlation: str) -> None:
+        """Make the intent of the market order that a kernel put into a book; `flush` sends it."""
+        book = lane.context.book
+        row = book.row
+        reduces = bool(row[at.B_ORDER] == at.ORDER_EXIT)
+        purpose = _purpose(int(row[at.B_ORDER_REASON]), reduces)
+        sign, quantity = row[at.B_ORDER_SIGN], float(row[at.B_ORDER_QUANTITY])
+        work = self._made(lane, purpose, sign, quantity, book.reason(row[at.B_ORDER_REASON]), correlation)
+        lane.order = work
+        self._intend(work)
+
+    def touch(self, lane: Lane, rows: Floats) -> list[Working]:
+        """Make the intents of the stop and the targets that a candle touched, keep them on disk and return them."""
+        book, works = lane.context.book, []
+        for row in rows:
+            targets = at.REASON_TARGET < row[at.F_REASON] <= at.REASON_TARGET + at.MAX_TARGETS
+            reason, quantity = book.reason(row[at.F_REASON]), float(row[at.F_QUANTITY])
+            work = self._made(lane, "t" if targets else "s", row[at.F_SIGN], quantity, reason, book.correlation, row)
+            self._intend(work, queued=False)
+            works.append(work)
+        self._recorder.commit(durable=True)
+        return works
+
+    def _made(
+        self,
+        lane: Lane,
+        purpose: Purpose,
+        sign: float,
+        quantity: float,
+        reason: str,
+        correlation: str,
+        row: Floats | None = None,
+    ) -> Working:
+        """Return a new order, or the one that was made at this moment before a crash."""
+        key = (lane.context.strategy_id, self._now_ms(), purpose, reason)
+        if (planned := self._planned.pop(key, None)) is not None:
+            return planned
+        self.sequence += 1
+        order = Order(
+            order_id=order_id(lane.code, self.generation, purpose, self.sequence),
+            strategy_id=lane.context.strategy_id,
+            symbol=lane.context.symbol,
+            side="buy" if sign > 0 else "sell",
+            quantity=quantity,
+            reduces=purpose != "e",
+            reason=reason,
+            created_ms=self._now_ms(),
+            purpose=purpose,
+        )
+        return Working(order, lane, correlation, None if row is None else row.copy())
+
+    def _intend(self, work: Working, *, queued: bool = True) -> None:
+        order = work.order
+        told = {"order_id": order.order_id, "side": order.side, "quantity": order.quantity, "reason": order.reason}
+        self._publish(work, "ORDER_INTENT", told, source="orchestrator")
+        self._live[work.order_id] = work
+        self._recorder.order(work)
+        if queued:
+            self._outgoing.append(work)
+
+    def withdraw(self, lane: Lane) -> bool:
+        """Cancel the entry order that rests in a book; return whether there was one. `flush` tells the exchange."""
+        row, work = lane.context.book.row, lane.order
+        if row[at.B_ORDER] != at.ORDER_ENTRY:
+            return False
+        row[at.B_ORDER], row[at.B_RESERVED] = at.ORDER_NONE, 0.0
+        lane.order, lane.changed = None, True
+        if work is None:
+            return True
+        work.cancels = True
+        if work in self._outgoing:
+            self._outgoing.remove(work)
+            self._settle(work, "CANCELED")
+        elif work.state != "UNKNOWN":
+            self._outgoing.append(work)
+        return True
+
+    def flush(self) -> None:
+        """Commit what is kept, durably when there is anything to send, then send and cancel."""
+        if self._planned:
+            self._ask_for_strays()
+        outgoing, self._outgoing = self._outgoing, []
+        if not outgoing:
+            return
+        self._recorder.commit(durable=True)
+        for work in outgoing:
+            self.send(work)
+        self._recorder.commit(durable=False)
+
+    @property
+    def waiting(self) -> bool:
+        """Return whether `flush` has anything to do."""
+        return bool(self._outgoing)
+
+    def send(self, work: Working) -> None:
+        """Send or cancel an order whose intent is on disk; afterwards its state says what is known."""
+        try:
+            self._recorder.check_sending()
+            if work.cancels:
+                state = self._exchange.cancel(work.order_id)
+            else:
+                state = self._exchange.submit(work.order, work.row)
+                self._publish(work, "ORDER_SENT", {"order_id": work.order_id})
+        except (RetryLater, Halt) as error:
+            self._lost(work, error)
+            self._on_trouble(work, "failed")
+        except Refused as error:
+            self._on_trouble(work, "failed")
+            if error.code in ("duplicate_order", "order_not_found"):
+                self._lost(work, error)
+            else:
+                work.error = str(error)
+                self._settle(work, "REJECTED")
+        except Exception as error:  # an answer that nobody can read says nothing about what it did
+            self._lost(work, RetryLater("answer_unreadable", repr(error), hint="query the order"))
+            self._on_trouble(work, "failed")
+        else:
+            self._answered(work, state)
+
+    def _answered(self, work: Working, state: OrderState) -> None:
+        """Take over the state that the exchange told."""
+        if state == "FILLED" and work.row is not None and not work.cancels:
+            self.executed(work, work.row[None])
+        elif state == "FILLED":
+            self._lost(work, RetryLater("filled_meanwhile", f"{work.order_id} was filled", hint="query it"))
+        elif state == "CANCELED":
+            self._settle(work, "CANCELED")
+        else:
+            work.state = state
+            self._recorder.order(work)
+
+    def executed(self, work: Working, rows: Floats) -> None:
+        """Book what an order executed, whoever told it; nothing more comes of it."""
+        work.state = "FILLED"
+        work.filled += float(rows[:, at.F_QUANTITY].sum())
+        self._live.pop(work.order_id, None)
+        self._recorder.order(work)
+        if work.lane.order is work:
+            work.lane.order = None
+            book = work.lane.context.book.row
+            book[at.B_ORDER], book[at.B_RESERVED] = at.ORDER_NONE, 0.0
+        self._on_fills(work, rows)
+
+    def finish(self, work: Working, rows: Floats) -> None:
+        """Note that a resting order was filled at the open; without fills there was nothing left to trade."""
+        work.state = "FILLED" if len(rows) else "CANCELED"
+        work.filled += float(rows[:, at.F_QUANTITY].sum())
+        work.lane.order = None
+        self._live.pop(work.order_id, None)
+        self._recorder.order(work)
+
+    def _settle(self, work: Working, state: OrderState) -> None:
+        """End an order without an execution."""
+        work.state = state
+        self._live.pop(work.order_id, None)
+        self._recorder.order(work)
+        lane = work.lane
+        if lane.order is work:
+            row = lane.context.book.row
+            row[at.B_ORDER], row[at.B_RESERVED] = at.ORDER_NONE, 0.0
+            lane.order, lane.changed = None, True
+        told = {"order_id": work.order_id, "state": state, "error": work.error}
+        self._publish(work, "ORDER_UPDATED", told if work.error else {"order_id": work.order_id, "state": state})
+
+    def _lost(self, work: Working, error: StratnbError) -> None:
+        """Note that the outcome is not known; `resolve` finds it out."""
+        work.state, work.error = "UNKNOWN", str(error)
+        now_s = self.clock.now_s()
+        work.unknown_s, work.queries = now_s, 0
+        work.next_s = now_s + self._settings.query_delays_s[0]
+        work.absences.clear()
+        self._unknown[work.order_id] = work
+        self._recorder.order(work)
+        self._recorder.commit(durable=True)
+        self._publish(work, "ORDER_UNKNOWN", {"order_id": work.order_id, "error": error.code})
+        self._on_trouble(work, "lost")
+        self._trouble.set()
+
+    def adopt(self, works: Iterable[Working]) -> None:
+        """Take over orders of an earlier run: those without an answer are unknown.
+
+        Intents of an instant that was not finished wait until it is taken again: it makes the same ones. One that
+        rests at the exchange while no book waits for it has lost its cancel; it is asked for, and canceled again.
+        """
+        for work in works:
+            order = work.order
+            self._live[order.order_id] = work
+            if order.created_ms > self._now_ms():
+                self._planned[order.strategy_id, order.created_ms, order.purpose, order.reason] = work
+            elif work.state in ("INTENT", "SENT", "UNKNOWN", "ABSENT") or work.lane.order is not work:
+                self._lost(work, RetryLater("restart", "its answer was lost with an earlier run"))
+
+    def _ask_for_strays(self) -> None:
+        """Ask for intents of an instant that was taken again and did not make them: a person came between."""
+        now_ms = self._now_ms()
+        for key in [key for key in self._planned if key[1] < now_ms]:
+            self._lost(self._planned.pop(key), RetryLater("restart", "the instant that made it went another way"))
+
+    async def resolve(self) -> None:
+        """Ask for orders without an answer until each is resolved; runs until it is cancelled."""
+        while True:
+            await self._trouble.wait()
+            while self._unknown:
+                now_s = self.clock.now_s()
+                due = [work for work in self._unknown.values() if work.next_s <= now_s]
+                for work in due:
+                    self._ask(work)
+                if self._unknown:
+                    wait_s = min(work.next_s for work in self._unknown.values()) - self.clock.now_s()
+                    await self.clock.sleep(min(max(0.0, wait_s), self._settings.query_delays_s[0]))
+            self._trouble.clear()
+
+    def _ask(self, work: Working) -> None:
+        """Query one order and draw the conclusion that the answer allows."""
+        delays = self._settings.query_delays_s
+        work.queries += 1
+        work.next_s = self.clock.now_s() + delays[min(work.queries, len(delays) - 1)]
+        try:
+            self._recorder.check_sending()
+            report = self._exchange.query(work.order_id, self._now_ms())
+        except StratnbError as error:
+            work.error = str(error)
+            self._warn(work)
+            return
+        if report is not None:
+            self._found(work, report)
+        elif self._is_absent(work):
+            self._absent(work)
+        else:
+            self._warn(work)
+
+    def _found(self, work: Working, report: OrderReport) -> None:
+        """Adopt the state of an order that the exchange knows."""
+        del self._unknown[work.order_id]
+        self._publish(work, "ORDER_RESOLVED", {"order_id": work.order_id, "state": report.state})
+        rows = np.array([each.row for each in report.executions[work.booked :]]).reshape(-1, at.W_FILL)
+        if report.state == "FILLED":
+            self.executed(work, rows)
+        elif report.state in FINAL_STATES and len(rows):
+            self.executed(work, rows)
+            self._settle(work, report.state)
+        elif report.state == "OPEN" and (work.cancels or work.lane.order is not work):
+            work.cancels = True
+            self.send(work)
+        else:
+            self._answered(work, report.state)
+        self._recorder.changed()
+        self._on_trouble(work, "resolved")
+
+    def _is_absent(self, work: Working) -> bool:
+        """Count a "not found"; return whether there are enough of them, far enough apart, long enough after."""
+        now_s, settings = self.clock.now_s(), self._settings
+        if not work.absences or now_s - work.absences[-1] >= settings.absence_spacing_s:
+            work.absences.append(now_s)
+        return len(work.absences) >= settings.absences and now_s - work.unknown_s >= settings.unknown_grace_s
+
+    def _absent(self, work: Working) -> None:
+        """Send an order that never arrived again, under the same id, or give it up when nobody wants it any more."""
+        del self._unknown[work.order_id]
+        work.state = "ABSENT"
+        self._publish(work, "ORDER_RESOLVED", {"order_id": work.order_id, "state": "ABSENT"})
+        self._recorder.order(work)
+        wanted = work.row is not None or work.lane.order is work
+        if wanted and not work.cancels:
+            self._recorder.commit(durable=True)
+            self.send(work)
+        else:
+            self._settle(work, "CANCELED")
+        self._recorder.changed()
+        self._on_trouble(work, "resolved")
+
+    def _warn(self, work: Working) -> None:
+        """Tell when an order has been unknown for long."""
+        age_s = self.clock.now_s() - work.unknown_s
+        limits_s = (self._settings.unknown_notice_s, self._settings.unknown_reduce_s)
+        while work.warned < len(limits_s) and age_s >= limits_s[work.warned]:
+            self._on_trouble(work, ("notice", "reduce")[work.warned])
+            work.warned += 1
+
+    @staticmethod
+    def _publish(work: Working, type_: str, payload: dict[str, Any], source: str = "exchange") -> None:
+        publish = work.lane.context.events.publish
+        publish(type_, correlation_id=work.correlation or None, source=source, payload=payload)
+
+
+def _purpose(reason: int, reduces: bool) -> Purpose:
+    """Return what a market order is for."""
+    if not reduces:
+        return "e"
+    return "m" if reason == at.REASON_MANUAL else "c" if reason in CLOSES else "x"
