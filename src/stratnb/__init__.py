@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stratnb.errors import ConfigError, Halt, Refused, RetryLater, StratnbError
     from stratnb.market_data import Archive, Candles, load_candles, resample, synthetic_market
     from stratnb.model import Market
+    from stratnb.observer import ObserverBoard, observe
     from stratnb.parity import parity
     from stratnb.research.backtest import Backtest, backtest
     from stratnb.strategy.documents import build_config, library
@@ -27,6 +28,7 @@ __all__ = [
     "Engine",
     "Halt",
     "Market",
+    "ObserverBoard",
     "Refused",
     "RetryLater",
     "StratnbError",
@@ -35,6 +37,7 @@ __all__ = [
     "get_engine",
     "library",
     "load_candles",
+    "observe",
     "parity",
     "resample",
     "synthetic_market",
@@ -45,6 +48,7 @@ _HOMES = {
     "errors": ("ConfigError", "Halt", "Refused", "RetryLater", "StratnbError"),
     "market_data": ("Archive", "Candles", "load_candles", "resample", "synthetic_market"),
     "model": ("Market",),
+    "observer": ("ObserverBoard", "observe"),
     "parity": ("parity",),
     "research.backtest": ("Backtest", "backtest"),
     "strategy.documents": ("build_config", "library"),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stratnb.errors import ConfigError, StratnbError
+from stratnb.console import reported
+from stratnb.errors import ConfigError
+from stratnb.journal_cli import app as journal_app
 
 __all__ = ["app", "archive", "backtest", "dashboard", "lab", "replay", "version"]
 
@@ -22,16 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Print an error of ours in words and leave with code 2."""
-    try:
-        yield
-    except StratnbError as error:
-        typer.echo(f"error {error}", err=True)
-        raise typer.Exit(2) from error
+app.add_typer(journal_app, name="journal")
 
 
 @app.command()
@@ -41,12 +33,41 @@ def dashboard(
     ] = None,
     notebook: Annotated[Path, typer.Option(help="The notebook to serve.")] = Path("dashboards/trader.ipynb"),
     port: Annotated[int, typer.Option(help="The port to use if it is free.", min=1, max=65535)] = 8866,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Move the account's history aside and start a new one.")
+    ] = False,
 ) -> None:
-    """Serve the trader's dashboard by Voila on this machine and print the address that opens it."""
+    """Host a paper engine, serve a dashboard that follows it by Voila on this machine, and print its address.
+
+    The engine has a journal for each set of candle files and goes on where it was; it ends with this command, unless
+    it was running before.
+    """
+    from stratnb.hosted import account_of, hosted
     from stratnb.ui.serve import dashboard_server, serve
 
-    with _reported():
-        raise typer.Exit(serve(dashboard_server(notebook, data=data or [], port=port)))
+    with reported():
+        account = account_of(data or ())
+        server = dashboard_server(notebook, data=data or (), journal=account.journal, port=port)
+        if fresh and (kept := account.set_aside()) is not None:
+            typer.echo(f"  Kept  {kept}")
+        with hosted(account) as engine:
+            more = f"  Token {account.operator_token} (log in with what is in it)\n"
+            if engine.attached is not None:
+                more += f"  Engine pid {engine.pid} was running already; it goes on when this ends\n"
+            raise typer.Exit(serve(server, more=more, check=engine.check))
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="TOML file: journal, candles, speed, strategies.")],
+) -> None:
+    """Host an engine on its journal until Ctrl-C or SIGTERM; dashboards attach to the journal."""
+    from stratnb.hosting import host, load_host_config
+
+    with reported():
+        told = load_host_config(config)
+        typer.echo(f"Journal  {told.journal}\nTokens   {told.tokens}/operator.token, owner.token")
+        raise typer.Exit(host(told, ready=lambda engine: typer.echo(f"Running  {engine!r}")))
 
 
 @app.command()
@@ -57,7 +78,7 @@ def lab(
     """Open JupyterLab on a folder of notebooks and print the address that opens it."""
     from stratnb.ui.serve import lab_server, serve
 
-    with _reported():
+    with reported():
         raise typer.Exit(serve(lab_server(folder, port=port)))
 
 
@@ -68,7 +89,7 @@ def replay(
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further candle files.")] = None,
     mode: Annotated[str, typer.Option(help="exclusive (one active at a time) or parallel (all).")] = "exclusive",
     switch_every: Annotated[int | None, typer.Option(help="Instants between two switches (exclusive).")] = None,
-    policy: Annotated[str, typer.Option(help="A switch's way with positions: keep, close or refuse.")] = "keep",
+    policy: Annotated[str, typer.Option(help="A switch's way with positions: keep, adopt, close or refuse.")] = "keep",
     speed: Annotated[str, typer.Option(help="max, or a multiple of real time.")] = "max",
     cash: Annotated[float, typer.Option(help="Start of the paper account, quote units.")] = 10_000.0,
     capacity: Annotated[int, typer.Option(help="Orchestrators kept in the cache.")] = 10,
@@ -87,7 +108,7 @@ def replay(
     from stratnb.replay import ReplaySettings, table
     from stratnb.replay import replay as run
 
-    with _reported():
+    with reported():
         settings = ReplaySettings(
             files=(*candles, *(more or ())),
             strategies=_words(strategies),
@@ -128,7 +149,7 @@ def backtest(
     from stratnb.market_data import load_candles
     from stratnb.research.backtest import backtest as run
 
-    with _reported():
+    with reported():
         series, _ = load_candles(candles, symbol=symbol, timeframe=timeframe, repair=_words(repair))
         test = run(strategy, series, cash=cash, overrides=_overrides(change or ()))
     if as_json:
@@ -156,7 +177,7 @@ def archive(
     from stratnb.market_data import Archive, load_candles
     from stratnb.market_data.filing import file_candles, filing_text
 
-    with _reported():
+    with reported():
         folder = Archive(to)
         read = [load_candles(path, symbol=symbol, timeframe=timeframe, repair=_words(repair)) for path in candles]
         rows = file_candles(folder, [series for series, _ in read], exchange)

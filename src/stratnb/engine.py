@@ -19,6 +19,7 @@ from stratnb.kernels import loop
 from stratnb.kernels.beside import compiled_since, prepare, tell
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
+from stratnb.multi.config_calls import ConfigCalls
 from stratnb.multi.controls import AsyncOperations, CacheControl, FeedControl
 from stratnb.multi.desk import Desk
 from stratnb.multi.feeds import load_files, open_replay
@@ -26,8 +27,9 @@ from stratnb.multi.jobs import Job, start_job
 from stratnb.multi.operations import OPERATIONS, Operations
 from stratnb.multi.picture import EngineState
 from stratnb.multi.reading import Reading
-from stratnb.multi.records import Policy, State, StrategyRecord
+from stratnb.multi.records import Policy, Removal, State, StrategyRecord
 from stratnb.multi.registry import Mode
+from stratnb.multi.risk_calls import RiskCalls
 from stratnb.multi.settings import EngineSettings, engine_settings
 from stratnb.multi.switch import SwitchResult
 from stratnb.services.notify import Notifier
@@ -47,7 +49,7 @@ _ENGINES: dict[str, Engine] = {}
 _ENGINES_LOCK = threading.RLock()
 
 
-class Engine:
+class Engine(ConfigCalls, RiskCalls):
     """Runs strategies beside each other on one paper account; nothing trades before `start` or `step`.
 
     `candles` are replayed (one series a market, one timeframe); without any a seeded synthetic market is used. Further
@@ -72,7 +74,11 @@ class Engine:
     ) -> None:
         self.name = name
         self._operations = Operations(
-            engine_settings(settings), open_replay(candles, speed=speed, label=label), markets, notifier=notifier
+            engine_settings(settings),
+            open_replay(candles, speed=speed, label=label),
+            markets,
+            notifier=notifier,
+            name=name,
         )
         self.aio = AsyncOperations(self.submit)
         self.feed = FeedControl(self._operations, self._call)
@@ -129,6 +135,11 @@ class Engine:
     def closed(self) -> bool:
         """Return whether `close` was called."""
         return self._closed
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Return what stopped the engine, None while nothing did."""
+        return self._operations.failure
 
     @property
     def settings(self) -> EngineSettings:
@@ -189,8 +200,8 @@ class Engine:
         """Load a strategy as dormant and return its id; it trades once it is active."""
         return str(self._call("add", document, symbol, label=label, overrides=overrides))
 
-    def remove(self, strategy_id: str, *, policy: Policy = "refuse") -> None:
-        """Unload a strategy; policy "close" closes an open position first, "refuse" refuses then."""
+    def remove(self, strategy_id: str, *, policy: Removal = "refuse") -> None:
+        """Unload a strategy; a position is refused ("refuse"), closed ("close") or left to its stop ("keep_orphan")."""
         self._call("remove", strategy_id, policy=policy)
 
     def switch(
@@ -200,10 +211,16 @@ class Engine:
         policy: Policy = "keep",
         from_id: str | None = None,
         timeout_s: float = 5.0,
+        wait_s: float = 3600.0,
         dry_run: bool = False,
     ) -> SwitchResult:
-        """Make another strategy the active one; see `SwitchResult` for how it ended."""
-        result = self._call("switch", to_id, policy=policy, from_id=from_id, timeout_s=timeout_s, dry_run=dry_run)
+        """Make another strategy the active one; see `SwitchResult` for how it ended.
+
+        With policy "wait_flat" it ends when the old one is flat, at the latest after `wait_s` of the feed's time: use
+        `submit("switch", ...)` there, whose job can be canceled.
+        """
+        options: dict[str, Any] = {"policy": policy, "from_id": from_id, "timeout_s": timeout_s, "wait_s": wait_s}
+        result = self._call("switch", to_id, dry_run=dry_run, **options)
         assert isinstance(result, SwitchResult)
         return result
 
@@ -240,15 +257,6 @@ class Engine:
         """Stop the feed and drop working entries; with `flatten` positions are closed at the newest price."""
         self._call("stop", flatten=flatten)
 
-    def kill(self, author: str = "notebook", *, flatten: bool = True) -> dict[str, int]:
-        """Halt the account until released, cancel entries and close all positions; works twice."""
-        result: dict[str, int] = self._call("kill", author, flatten=flatten)
-        return result
-
-    def release(self, author: str, reason: str) -> None:
-        """Set a halted account back to ACTIVE."""
-        self._call("release", author, reason)
-
     def close_position(self, strategy_id: str, fraction: float = 1.0) -> bool:
         """Close a fraction of a strategy's position at the newest price; return whether there was one."""
         return bool(self._call("close_position", strategy_id, fraction))
@@ -265,6 +273,16 @@ class Engine:
         """Cancel a strategy's working entry order; return whether there was one."""
         return bool(self._call("cancel_order", strategy_id))
 
+    def adopt_orphan(
+        self, symbol: str, to: str, stop: float, *, entry_price: float | None = None, author: str, reason: str
+    ) -> None:
+        """Give a position that belongs to nobody (`@orphan`) to a strategy of its market that is flat.
+
+        It needs a stop; the entry price is the position's own unless another one is given.
+        """
+        told = {"entry_price": entry_price, "author": author, "reason": reason}
+        self._call("adopt_orphan", symbol, to, stop, **told)
+
     def set_mode(self, mode: Mode) -> None:
         """Let one strategy be active at a time ("exclusive") or any number ("parallel")."""
         self._call("set_mode", mode)
@@ -277,6 +295,11 @@ class Engine:
     def stats(self, strategy_id: str | None = None) -> dict[str, Any]:
         """Return the figures of one strategy, or of the system with `strategies` by id."""
         found: dict[str, Any] = self._call("stats", strategy_id)
+        return found
+
+    def health(self, strategy_id: str | None = None) -> dict[str, Any]:
+        """Return how one strategy is (status, reasons, recommendations), or all of them by id."""
+        found: dict[str, Any] = self._call("health", strategy_id)
         return found
 
     def stats_frame(self) -> pd.DataFrame:
@@ -336,15 +359,20 @@ class Engine:
             if self._loop is None:
                 self._delivery, _ = _started(f"stratnb-{self.name}-events")
                 loop, self._thread = _started(f"stratnb-{self.name}")
+                try:
+                    _waited(start_job("open", self._open(), loop))
+                except BaseException:
+                    _end(loop)
+                    _end(self._delivery)
+                    raise
                 self._loop = loop
                 weakref.finalize(self, _end, loop)
                 weakref.finalize(self, _end, self._delivery)
-                _waited(start_job("open", self._open(), loop))
             return self._loop
 
     async def _open(self) -> None:
         assert self._delivery is not None, "it was started before the loop"
-        self._operations.open(self._delivery)
+        await self._operations.open(self._delivery)
         self._viewer = asyncio.get_running_loop().create_task(_renew(weakref.ref(self)))
 
     def _picture(self) -> EngineView:

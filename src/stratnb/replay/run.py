@@ -102,7 +102,7 @@ def _play(engine: Engine, count: int, speed: float) -> None:
     if math.isinf(speed):
         engine.step(count)
         return
-    pause_s, due = engine.desk.feed.step_ms / 1000.0 / speed, time.monotonic()
+    pause_s, due = engine.desk.services.candles.step_ms / 1000.0 / speed, time.monotonic()
     while count > 0:
         due += pause_s
         time.sleep(max(0.0, due - time.monotonic()))

@@ -47,7 +47,7 @@ class ReplaySettings:
     def __post_init__(self) -> None:
         """Check everything that needs no file."""
         _check_choice("mode", self.mode, ("exclusive", "parallel"))
-        _check_choice("policy", self.policy, POLICIES)
+        _check_choice("policy", self.policy, tuple(each for each in POLICIES if each != "wait_flat"))
         if not self.files:
             raise ConfigError("no_candles", "no candle files are given", hint="name them after --candles")
         if not self.strategies:
