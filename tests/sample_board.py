@@ -18,17 +18,26 @@ from stratnb.events import Event
 from stratnb.kernels.layout import DECISION_REASONS, ENTER, SKIP, Z_ENTER, Z_LOW_SCORE
 from stratnb.model import Fill
 from stratnb.multi.explain import REASON_TEXTS
+from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.documents import build_config
+from stratnb.strategy.sections import Risk
 from stratnb.view import (
     AnalyzerView,
     CacheEntryView,
     CacheView,
     CheckView,
+    ConfigVersion,
+    ConfigView,
     DecisionView,
     EngineView,
     FeedView,
+    MarketRiskView,
     OrderView,
     PositionView,
+    Preview,
+    RiskScopeView,
+    RiskView,
+    RuleView,
     StrategyView,
     WhatIfView,
 )
@@ -89,6 +98,7 @@ class SampleBoard:
         self.late_ms = 0.0
         self.timeframe = "1m"
         self.orders: tuple[OrderView, ...] = ()
+        self.account_risk: RiskScopeView | None = None
         self._seq = 0
         self._fills = {self.strategy_id(i): _fills(self.strategy_id(i), self._rows(i)) for i in range(strategies)}
 
@@ -143,6 +153,7 @@ class SampleBoard:
             events_dropped=0,
             version="0.1.0",
             orders=self.orders,
+            risk=self._risk(positions),
         )
 
     def events_since(self, seq: int, limit: int = 1000) -> Sequence[Event]:
@@ -185,6 +196,18 @@ class SampleBoard:
     def document(self, strategy_id: str) -> dict[str, Any]:
         """Return a shipped document under the strategy's own title."""
         return build_config("simple-levels").config.to_document()
+
+    def configuration(self, strategy_id: str) -> ConfigView:
+        """Return a shipped document as the first version."""
+        loaded = build_config("simple-levels")
+        first = ConfigVersion(
+            strategy_id, 1, {}, dict(loaded.merged), loaded.config.config_hash, "", INJECTION, START_MS
+        )
+        return ConfigView(strategy_id, 1, loaded.config.to_document(), dict(loaded.provenance), (first,))
+
+    def preview(self, strategy_id: str, patch: Mapping[str, Any]) -> Preview:
+        """Return the patch as a valid difference."""
+        return Preview(tuple((path, None, value) for path, value in patch.items()), (), (), False, False)
 
     def lines(self, strategy_id: str) -> tuple[tuple[str, str], ...]:
         """Return two averages and a level pair."""
@@ -369,6 +392,33 @@ class SampleBoard:
             pending_exit="",
             decimals=2,
         )
+
+    def _risk(self, positions: Sequence[PositionView]) -> RiskView:
+        """Return an account near its drawdown and, with a strategy, one that is latched and paused."""
+        now = self._now_ms()
+        midnight = (now // 86_400_000 + 1) * 86_400_000
+        limits = AccountLimits().model_dump()
+        shared = (
+            RuleView("daily_loss", "fraction", 0.012, 0.05, 0.24, "halt"),
+            RuleView("max_drawdown", "fraction", 0.17, 0.2, 0.85, "halt"),
+            RuleView("profit_lock", "fraction", 0.0, None, None, "pause"),
+            RuleView("feed_loss", "seconds", None, 300.0, None, "reduce"),
+            RuleView("max_open_positions", "count", 2.0, 10.0, 0.2, "deny"),
+        )
+        latched = (
+            RuleView("max_drawdown", "fraction", 0.16, 0.15, 0.16 / 0.15, "reduce", True, None, now - 3_600_000),
+            RuleView("consecutive_losses", "count", 5.0, 5.0, 1.0, "pause", True, midnight, now - 60_000),
+        )
+        account = ("", "ACTIVE", "", None, "", None, "", 99_000.0, 119_000.0, 100_200.0, shared, limits)
+        scopes = [self.account_risk or RiskScopeView(*account)]  # type: ignore[arg-type]
+        for i in range(self.count):
+            own = latched if i == 0 else shared[:2]
+            state: Any = ("REDUCING", "max_drawdown", None, "consecutive_losses", midnight) if i == 0 else (
+                "ACTIVE", "", None, "", None)  # fmt: skip
+            values = (9_000.0, 10_700.0, 9_100.0, own, Risk().model_dump())
+            scopes.append(RiskScopeView(self.strategy_id(i), *state, "", *values))
+        markets = tuple(MarketRiskView(p.symbol, p.notional, p.notional, 0.5, 1.0, 1) for p in positions)
+        return RiskView(tuple(scopes), markets, 120.0, 0, (("max_drawdown", 1, 3, 9), ("risk_per_trade", 0, 1, 1)))
 
     def _cache(self) -> CacheView:
         entries = tuple(

@@ -27,6 +27,7 @@ from stratnb.ui.panels.decision import DecisionPanel
 from stratnb.ui.panels.engine_bar import EngineBar
 from stratnb.ui.panels.events import EventLog, level
 from stratnb.ui.panels.positions import Positions
+from stratnb.ui.panels.risk import RiskPanel
 from stratnb.ui.panels.strategies import StrategyTable
 from stratnb.ui.pump import pump
 from stratnb.ui.start import Choice, StartPage
@@ -40,10 +41,11 @@ PANELS: tuple[type[Panel], ...] = (
     CachePanel,
     DecisionPanel,
     Positions,
+    RiskPanel,
     EventLog,
     BacktestPanel,
 )
-CLOSED_SETS = {"state", "mode", "risk_state", "strategy_id", "timeframe", "action", "version"}
+CLOSED_SETS = {"state", "mode", "risk_state", "strategy_id", "timeframe", "action", "version", "scope", "rule"}
 
 
 def hostile(value: Any, words: str) -> Any:
@@ -65,7 +67,9 @@ class HostileBoard(SampleBoard):
         """Return the picture with the words everywhere; symbols stay, the sample needs them."""
         plain = super().view()
         rows = tuple(replace(hostile(s, self.words), symbol=s.symbol) for s in plain.strategies)
-        return replace(hostile(plain, self.words), strategies=rows, markets={self.words: 2})
+        assert plain.risk is not None
+        risk = hostile(replace(plain.risk, markets=plain.risk.markets[:1], denials=plain.risk.denials[:1]), self.words)
+        return replace(hostile(plain, self.words), strategies=rows, markets={self.words: 2}, risk=risk)
 
     def decision(self, strategy_id: str, open_time_ms: int | None = None) -> Any:
         """Return the decision with the words everywhere."""

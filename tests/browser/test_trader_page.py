@@ -57,9 +57,7 @@ def _add(page: Any, name: str, symbol: str) -> None:
     line.get_by_label("Strategy", exact=True).select_option(name)
     line.get_by_label("Symbol").select_option(symbol)
     line.get_by_role("button", name="Add", exact=True).click()
-    page.wait_for_function(
-        "n => document.querySelectorAll('.sn-page:not(.sn-off) .sn-panel tbody tr').length > n", arg=before
-    )
+    line.locator("tbody tr").nth(before).wait_for()
 
 
 def _row(page: Any, title: str) -> Any:

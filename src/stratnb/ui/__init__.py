@@ -13,9 +13,11 @@ __all__ = [
     "EventLog",
     "Positions",
     "PriceChart",
+    "RiskPanel",
     "StrategyTable",
     "build",
     "engine_panel",
+    "observer",
     "trader",
 ]
 
@@ -29,9 +31,11 @@ _HOMES = {
     "EventLog": "panels.events",
     "Positions": "panels.positions",
     "PriceChart": "panels.chart",
+    "RiskPanel": "panels.risk",
     "StrategyTable": "panels.strategies",
     "build": "dashboards",
     "engine_panel": "dashboards",
+    "observer": "attach",
     "trader": "start",
 }
 

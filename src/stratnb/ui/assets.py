@@ -38,13 +38,14 @@ async function load() {
   if (window.stratnb?.version !== VERSION) await run(CODE);
 }
 export default {
-  async initialize({ model }) {
+  initialize({ model }) {
     if (window.__sn_loading !== VERSION) { window.__sn_loading = VERSION; window.__sn_load = load(); }
-    try { await window.__sn_load; } catch (error) {
-      model.send({ error: String(error), where: 'assets' });
-      throw error;
-    }
-    return window.stratnb.presence({ model });
+    let end, over = false;
+    window.__sn_load.then(
+      () => { if (!over) end = window.stratnb.presence({ model }); },
+      error => { model.send({ error: String(error), where: 'assets' }); throw error; },
+    );
+    return () => { over = true; end?.(); };
   },
   render({ el }) { el.style.display = 'none'; },
 };

@@ -14,13 +14,19 @@ __all__ = ["BrowserWidget", "stub"]
 
 LOG: Final = logging.getLogger("stratnb.ui")
 
+# anywidget gives up on a model that is not initialized within 2 s, which a page of a busy machine may need longer for.
 _STUB: Final = """
-const lib = () => new Promise(ok => {
+let waiting;
+const lib = () => waiting ||= new Promise(ok => {
   const go = () => window.stratnb ? ok(window.stratnb) : setTimeout(go, 10);
   go();
 });
 export default {
-  async initialize(context) { const { %(name)sInit } = await lib(); return %(name)sInit?.(context); },
+  initialize(context) {
+    let end, over = false;
+    lib().then(({ %(name)sInit }) => { if (!over) end = %(name)sInit?.(context); });
+    return () => { over = true; end?.(); };
+  },
   async render(context) { return (await lib()).%(name)s(context); },
 };
 """

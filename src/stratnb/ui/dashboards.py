@@ -21,24 +21,33 @@ from stratnb.ui.panels.acting import refusal_html
 from stratnb.ui.panels.backtest import BacktestPanel
 from stratnb.ui.panels.cache import CachePanel
 from stratnb.ui.panels.chart import PriceChart
+from stratnb.ui.panels.config_editor import ConfigEditor
 from stratnb.ui.panels.decision import DecisionPanel
 from stratnb.ui.panels.engine_bar import EngineBar
 from stratnb.ui.panels.equity import EquityPanel
 from stratnb.ui.panels.events import EventLog
 from stratnb.ui.panels.positions import Positions
+from stratnb.ui.panels.risk import RiskPanel
 from stratnb.ui.panels.strategies import StrategyTable
 from stratnb.ui.selection import selection
 from stratnb.view import Board
 
-__all__ = ["Dashboard", "build", "engine_panel", "error_card"]
+__all__ = ["OBSERVER_PAGES", "PAGES", "Dashboard", "build", "engine_panel", "error_card"]
 
 LOG: Final = logging.getLogger("stratnb.ui")
 
 PAGES: Final[Mapping[str, tuple[type[Panel], ...]]] = {
-    "Overview": (StrategyTable, Positions),
+    "Overview": (StrategyTable, Positions, RiskPanel),
     "Chart": (PriceChart, DecisionPanel),
     "Performance": (EquityPanel, BacktestPanel),
     "Engine": (CachePanel, EventLog),
+    "Config": (ConfigEditor,),
+}
+OBSERVER_PAGES: Final[Mapping[str, tuple[type[Panel], ...]]] = {
+    "Overview": (StrategyTable, Positions),
+    "Chart": (PriceChart,),
+    "Performance": (EquityPanel,),
+    "Events": (EventLog,),
 }
 
 
@@ -54,23 +63,30 @@ def error_card(error: BaseException, title: str = "This part could not be built"
 
 
 class Dashboard:
-    """The pages of one board. A page is built when it is first opened and only hidden after that."""
+    """The pages of one board. A page is built when it is first opened and only hidden after that.
 
-    def __init__(self, board: Board) -> None:
+    With `acting=False` nothing on them can be done but look.
+    """
+
+    def __init__(
+        self, board: Board, pages: Mapping[str, tuple[type[Panel], ...]] = PAGES, *, acting: bool = True
+    ) -> None:
         self.board = board
+        self._kinds = pages
+        self._acting = acting
         self._tied = False
         self.panels: dict[type[Panel], Panel] = {}
         self.selection = selection(board)
         self.bar = self._frame(EngineBar)
-        self.tabs = styled(w.ToggleButtons(options=list(PAGES), value="Overview"), "sn-tabs")
-        self.pages = {name: styled(w.VBox([]), "sn-page", "sn-off") for name in PAGES}
+        self.tabs = styled(w.ToggleButtons(options=list(pages), value=next(iter(pages))), "sn-tabs")
+        self.pages = {name: styled(w.VBox([]), "sn-page", "sn-off") for name in pages}
         self.tabs.observe(lambda change: self.open(change["new"]), "value")
         self.selection.turn = lambda page: setattr(self.tabs, "value", page)
         words = f"stratnb {board.view().version}".strip()
         self.foot = styled(w.HBox([text(f"{words} · paper trading only · all times UTC", cls="sn-muted")]), "sn-foot")
         self.body = [self.bar, self.tabs, *self.pages.values(), self.foot]
         self.widget = root(*self.body)
-        self.open("Overview")
+        self.open(next(iter(pages)))
         self._tie()
 
     @property
@@ -86,10 +102,10 @@ class Dashboard:
             self._tie()
         for other, box in self.pages.items():
             show(box, other == name)
-            for kind in PAGES[other]:
+            for kind in self._kinds[other]:
                 if kind in self.panels:
                     self.panels[kind].shown = other == name
-        for kind in PAGES[name]:
+        for kind in self._kinds[name]:
             if kind in self.panels:
                 self.panels[kind].repaint()
 
@@ -102,10 +118,10 @@ class Dashboard:
         self.widget.close()  # the scripts in it are shared
 
     def _page(self, name: str) -> w.Widget:
-        frames = [self._frame(kind) for kind in PAGES[name]]
+        frames = [self._frame(kind) for kind in self._kinds[name]]
         if name == "Engine":
             return grid(stack("7", frames[0]), stack("5", frames[1]))
-        if name == "Overview":
+        if name == "Overview" or len(frames) == 1:
             for frame in frames:
                 styled(frame.remove_class("sn-c8") or frame, "sn-c12")
         return grid(*frames)
@@ -117,6 +133,8 @@ class Dashboard:
         except Exception as error:
             return error_card(error, f"{kind.title} could not be built")
         self.panels[kind] = made
+        if not self._acting:
+            made.frame.add_class("is-readonly")
         return made.frame
 
     def _tie(self) -> None:

@@ -70,6 +70,15 @@ class Editor:
         self._message = w.HTML()
         self._message.add_class("sn-fault")
         self._message.add_class("sn-off")
+        self._mark = ("", "", "")
+        self._named: w.HTML | None = None
+
+    def mark(self, word: str, kind: str = "mute", title: str = "") -> None:
+        """Say beside the label where the value comes from; `kind` is a tone of the style sheet."""
+        if (word, kind, title) != self._mark:
+            self._mark = (word, kind, title)
+            if self._named is not None:
+                self._named.value = self._label_text()
 
     def offer(self, raw: Any) -> bool:
         """Take a new value if it is valid; otherwise keep the last valid one and show why."""
@@ -121,10 +130,16 @@ class Editor:
         raise NotImplementedError
 
     def _label(self) -> w.HTML:
+        self._named = w.HTML(self._label_text())
+        self._named.add_class("sn-formlabel")
+        return self._named
+
+    def _label_text(self) -> str:
         unit = f" ({escape(self.spec.unit)})" if self.spec.unit else ""
-        label = w.HTML(f'<span title="{escape(self.spec.help)}">{escape(self.spec.title)}{unit}</span>')
-        label.add_class("sn-formlabel")
-        return label
+        text = f'<span title="{escape(self.spec.help)}">{escape(self.spec.title)}{unit}</span>'
+        word, kind, title = self._mark
+        tone = f"sn-tag sn-t-{escape(kind)}"
+        return text + (f' <span class="{tone}" title="{escape(title)}">{escape(word)}</span>' if word else "")
 
 
 def named(control: w.Widget, spec: Spec, *classes: str) -> Any:

@@ -70,6 +70,7 @@ class Panel(metaclass=_OnePerBoard):
     title: ClassVar[str] = "Panel"
     hz: ClassVar[float] = 2.0
     span: ClassVar[str] = "12"
+    local: ClassVar[bool] = False  # works without the engine, so it goes on when that is gone
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -78,6 +79,7 @@ class Panel(metaclass=_OnePerBoard):
         self._due_s = 0.0
         self._failed = False
         self._painted = False
+        self._heeded: set[str] = set()
         self._widget: widgets.VBox | None = None
         self._retry: Callable[[], None] | None = None
         self._build()
@@ -142,7 +144,9 @@ class Panel(metaclass=_OnePerBoard):
             return
         self._due_s = (math.floor(now_s * self.hz + 0.02) + 1.0) / self.hz - 0.01  # equal rates show equal pictures
         try:
-            self.paint(picture(self.board))
+            view = picture(self.board)
+            self._heed(view)
+            self.paint(view)
         except StratnbError as error:
             self.fail(error.code, f"{error.message}" + (f"; {error.hint}" if error.hint else ""))
         except Exception as error:
@@ -152,6 +156,18 @@ class Panel(metaclass=_OnePerBoard):
             if not self._painted:
                 self._painted = True
                 self.frame.remove_class("is-loading")
+
+    def _heed(self, view: Any) -> None:
+        """Let the page gray what a silent engine has left, and say which controls need a login."""
+        if self.local:
+            return
+        for name, on in (
+            ("is-offline", getattr(view, "offline_since_ms", None) is not None),
+            ("is-viewer", getattr(view, "rights", "owner") == "viewer"),
+        ):
+            if on != (name in self._heeded):
+                self._heeded ^= {name}
+                (self.frame.add_class if on else self.frame.remove_class)(name)
 
     def repaint(self) -> None:
         """Paint at the next tick whatever the rate says."""

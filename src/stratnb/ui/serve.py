@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,12 @@ from stratnb.errors import ConfigError, Halt, nearest
 __all__ = [
     "DATA_VARIABLE",
     "HOST",
+    "JOURNAL_VARIABLE",
     "Server",
     "dashboard_server",
     "data_files",
     "free_port",
+    "journal_file",
     "lab_server",
     "serve",
     "token_file",
@@ -37,9 +39,12 @@ __all__ = [
 
 HOST = "127.0.0.1"
 DATA_VARIABLE = "STRATNB_DATA"
+JOURNAL_VARIABLE = "STRATNB_JOURNAL"
+OURS = ("JUPYTER_TOKEN", DATA_VARIABLE, JOURNAL_VARIABLE)
 HERE = Path(__file__).parent
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 10.0
+CHECK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,16 @@ def data_files(environment: Mapping[str, str] | None = None) -> tuple[Path, ...]
     """
     text = (os.environ if environment is None else environment).get(DATA_VARIABLE, "")
     return tuple(Path(line) for line in text.splitlines() if line)
+
+
+def journal_file(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the journal that the dashboard observes, None when its kernels host engines of their own.
+
+    >>> journal_file({}) is None
+    True
+    """
+    text = (os.environ if environment is None else environment).get(JOURNAL_VARIABLE, "")
+    return Path(text) if text else None
 
 
 def token_file(folder: Path | None = None) -> Path:
@@ -99,9 +114,14 @@ def free_port(wanted: int) -> int:
 
 
 def dashboard_server(
-    notebook: Path, *, data: Sequence[Path] = (), port: int = 8866, folder: Path | None = None
+    notebook: Path,
+    *,
+    data: Sequence[Path] = (),
+    journal: Path | None = None,
+    port: int = 8866,
+    folder: Path | None = None,
 ) -> Server:
-    """Return the Voila server of a notebook; `data` are candle files for its kernels.
+    """Return the Voila server of a notebook; `data` are candle files for its kernels, `journal` is what they observe.
 
     Raises `ConfigError` with the path when the notebook or a candle file does not exist.
     """
@@ -109,6 +129,7 @@ def dashboard_server(
     files = [_existing(path, what="candle file", hint="give CSV or Parquet files") for path in data]
     command = [f"--Voila.config_file_paths={HERE}", f"--Voila.ip={HOST}"]
     extra = {DATA_VARIABLE: "\n".join(map(str, files))} if files else {}
+    extra |= {JOURNAL_VARIABLE: str(journal.absolute())} if journal else {}
     return _server(["voila", str(notebook), *command], "--Voila.port", port=port, page="/", folder=folder, extra=extra)
 
 
@@ -143,7 +164,7 @@ def _server(
         "JUPYTER_TOKEN_FILE": str(token),
         **extra,
     }
-    kept = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_TOKEN", DATA_VARIABLE)}
+    kept = {name: value for name, value in os.environ.items() if name not in OURS}
     url = f"http://{HOST}:{port}{page}?token={token.read_text('ascii')}"
     return Server((sys.executable, "-m", *module, f"{port_option}={port}"), kept | ours, port, url)
 
@@ -163,21 +184,33 @@ def _existing(path: Path, *, what: str, hint: str) -> Path:
     )
 
 
-def serve(server: Server) -> int:
+def serve(server: Server, *, more: str = "", check: Callable[[], str] = str) -> int:
     """Start the server, print its address once it answers, and wait until it ends; return its exit code.
 
-    An interrupt or a SIGTERM ends the server, too. Raises `Halt` when it does not come up.
+    `more` is printed below the address. `check` is asked five times a second for news, which are printed; what it
+    raises ends the server. So does an interrupt, a SIGTERM or the end of the terminal. Raises `Halt` when the server
+    does not come up.
     """
-    with _terminated_as_interrupt(), subprocess.Popen(server.command, env=dict(server.environment)) as process:
+    with _ended_as_interrupted(), subprocess.Popen(server.command, env=dict(server.environment)) as process:
         try:
             _wait_until_up(server, process)
             dark = "" if "/lab?" in server.url else f"  Dark  {server.url}&theme=dark\n"
-            print(f"\n  Open  {server.url}\n{dark}  Stop  Ctrl-C\n", flush=True)  # noqa: T201 - the address is the output
-            return process.wait()
+            _say(f"\n  Open  {server.url}\n{dark}{more}  Stop  Ctrl-C\n")
+            while True:
+                if news := check():
+                    _say(f"  {news}")
+                try:
+                    return process.wait(CHECK_S)
+                except subprocess.TimeoutExpired:
+                    continue
         except KeyboardInterrupt:
             return 0
         finally:
             _stop(process)
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)  # noqa: T201 - this is the command's output
 
 
 def _wait_until_up(server: Server, process: subprocess.Popen[bytes]) -> None:
@@ -201,10 +234,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the wait as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _ended_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM and the end of the terminal end the wait as Ctrl-C does."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

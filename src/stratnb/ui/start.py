@@ -10,6 +10,7 @@ from typing import Any, Final
 import ipywidgets as w
 
 from stratnb.errors import ConfigError, StratnbError
+from stratnb.ui.attach import AttachPage, follow
 from stratnb.ui.controls import btn, field, segment, show, styled
 from stratnb.ui.dashboards import Dashboard, error_card
 from stratnb.ui.format import escape
@@ -17,7 +18,7 @@ from stratnb.ui.panel import root
 from stratnb.ui.panels.acting import followable, refusal_html
 from stratnb.ui.panels.engine_bar import parse_paths
 from stratnb.ui.pump import pump
-from stratnb.ui.serve import data_files
+from stratnb.ui.serve import data_files, journal_file
 from stratnb.ui.work import Work
 from stratnb.view import Board
 
@@ -153,11 +154,16 @@ class StartPage:
 
 
 def trader(*, start: Callable[[Choice], Board] = paper_engine, absent_s: float = ABSENT_S) -> w.Widget:
-    """Return the trader's page; candle files named at the start of the server are preset, nothing is started.
+    """Return the trader's page; nothing is started.
 
-    The engine stops `absent_s` seconds after the last heartbeat of a browser.
+    Where the server names a journal (`stratnb dashboard`), the page follows the engine that writes it. Elsewhere a
+    button starts a private paper engine in this kernel, which stops `absent_s` seconds after the last heartbeat of a
+    browser; candle files named at the start of the server are preset.
     """
     try:
+        journal = journal_file()
+        if journal is not None:
+            return AttachPage(lambda: follow(journal)).widget
         return StartPage(start, paths=tuple(map(str, data_files())), absent_s=absent_s).widget
     except Exception as error:
         return root(styled(w.VBox([error_card(error, "The page could not be built")]), "sn-page"))

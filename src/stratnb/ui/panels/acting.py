@@ -50,6 +50,14 @@ def followable(error: StratnbError, hints: Mapping[str, str], paths: str = "") -
     return ConfigError(error.code, error.message, value=error.value, hint=hint, findings=found)
 
 
+def _mark_acting(box: w.Widget) -> None:
+    """Mark the main and the dangerous buttons below a box: they are off while the engine is gone."""
+    for child in getattr(box, "children", ()):
+        if isinstance(child, w.Button) and {"is-primary", "is-danger"} & set(child._dom_classes):
+            styled(child, "sn-acts")
+        _mark_acting(child)
+
+
 class ActingPanel(Panel):
     """A panel with operations: `act` submits one, ignores a second click while it runs, and shows a refusal."""
 
@@ -61,6 +69,7 @@ class ActingPanel(Panel):
         self.outcome = styled(w.HTML(), "sn-outcome", "sn-off")
         super()._build()
         self.frame.body.children = (self.refusal, self.outcome, *self.frame.body.children)
+        _mark_acting(self.frame)
 
     def act(
         self,

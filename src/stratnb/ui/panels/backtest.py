@@ -43,6 +43,7 @@ class BacktestPanel(ActingPanel):
     """
 
     title: ClassVar[str] = "Backtest"
+    local: ClassVar[bool] = True
     hz: ClassVar[float] = 2.0
 
     def __init__(

@@ -157,7 +157,7 @@ class CachePanel(ActingPanel):
 
     def tools(self) -> list[w.Widget]:
         """Make the button of the head."""
-        self.clear = btn("Clear unpinned…", "quiet", do=self._ask_clear)
+        self.clear = styled(btn("Clear unpinned…", "quiet", do=self._ask_clear), "sn-acts")
         self.anew = btn("Reset line", "quiet", tip="Start the line of the hit rate anew", do=self._reset)
         return [self.anew, self.clear]
 

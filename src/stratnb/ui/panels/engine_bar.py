@@ -16,13 +16,14 @@ from stratnb.market_data.load import load_candles
 from stratnb.market_data.paths import typed_path
 from stratnb.model import TIMEFRAMES
 from stratnb.ui.controls import Confirm, btn, chip, dropdown, field, show, styled
-from stratnb.ui.format import age, cents, count, delta, dot, escape, millis, num, pct, share
+from stratnb.ui.format import age, cents, count, delta, dot, escape, megabytes, millis, num, pct, share, stamp
 from stratnb.ui.panels.acting import ActingPanel, followable
+from stratnb.ui.panels.login import LoginBox
 from stratnb.ui.widgets import Table
 from stratnb.ui.work import Work
 from stratnb.view import EngineView, FeedView
 
-__all__ = ["EngineBar", "feed_text", "figures", "parse_paths", "role_text"]
+__all__ = ["EngineBar", "feed_text", "figures", "offline_text", "parse_paths", "role_text"]
 
 _STATES = {
     "running": ("ok", "Running"),
@@ -75,11 +76,22 @@ def figures(view: EngineView) -> list[dict[str, Any]]:
         {"id": "risk", "label": "Risk", "pri": 1, "v": risk},
         {"id": "age", "label": "Data age", "pri": 1, "v": {"t": age(view.data_age_s)}},
         {"id": "lag", "label": "Loop lag p95", "pri": 3, "v": {"t": millis(view.loop_lag_p95_ms)}},
+        *_unknown(view),
     ]
+
+
+def _unknown(view: EngineView) -> list[dict[str, Any]]:
+    """Return the number of orders whose outcome nobody knows, when there is one."""
+    if not view.unknown_orders:
+        return []
+    told = {"t": count(view.unknown_orders), "tone": "err", "title": "Sent, and not answered: the exchange is asked"}
+    return [{"id": "unknown", "label": "Unknown orders", "pri": 1, "v": told}]
 
 
 def _state(view: EngineView) -> dict[str, Any]:
     """Return the state of the engine; a paused one whose candles are used up is finished."""
+    if view.offline_since_ms is not None:
+        return dot("err", "Offline")
     if view.state == "paused" and view.feed is not None and view.feed.done:
         return dot("mute", "Finished")
     return dot(*_STATES[view.state])
@@ -97,9 +109,21 @@ def feed_text(feed: FeedView | None) -> tuple[str, bool]:
 
 
 def role_text(view: EngineView) -> str:
-    """Return whose engine it is: account and process."""
+    """Return whose engine it is: role, account, process, and the journal that it writes."""
     place = f"pid {view.pid} on {view.host}" if view.pid else "this kernel"
-    return f"Account {view.account} · {place}"
+    if view.journal_bytes is None:
+        return f"Account {view.account} · {place}"
+    role = "Observer" if view.role == "observer" else "Holder"
+    rest = f"account {view.account} · {place} · journal {megabytes(view.journal_bytes)}"
+    return f"{role}, generation {view.generation} · {rest}"
+
+
+def offline_text(view: EngineView) -> str:
+    """Return since when nobody writes the journal, in UTC; empty while somebody does."""
+    if view.offline_since_ms is None:
+        return ""
+    since = f"{stamp(view.offline_since_ms, seconds=True)} UTC"
+    return f"Engine offline since {since}. Values are the last known ones; the page goes on by itself when it is back."
 
 
 def parse_paths(text: str) -> list[str]:
@@ -120,8 +144,9 @@ class EngineBar(ActingPanel):
     def _build(self) -> None:
         """Turn the panel's frame into the bar."""
         super()._build()
-        asked = [self.restart_confirm, self.drawer]
-        self.frame.children = [self.engine, self.feed_line, *asked, self.strip, self.refusal, self.outcome]
+        asked = [self.restart_confirm, self.drawer, *([self.login.said] if self.login else [])]
+        told = [self.strip, self.refusal, self.outcome]
+        self.frame.children = [self.offline, self.engine, self.feed_line, *asked, *told]
         self.frame.remove_class("sn-panel")
         self.frame.add_class("sn-enginebox")
 
@@ -134,10 +159,13 @@ class EngineBar(ActingPanel):
         self.flatten = styled(w.Checkbox(value=True, description="Flatten", indent=False), "sn-check")
         self.kill_confirm = Confirm("Kill now", extra=[self.flatten])
         self.stop_confirm = Confirm("Stop now", "primary")
-        controls = styled(w.HBox(self._make_controls()), "sn-controls")
+        controls = styled(w.HBox(self._make_controls()), "sn-controls", "sn-acts")
         self.engine = styled(
             w.HBox([self.badge, self.figures, controls, self.stop_confirm, self.kill_confirm]), "sn-engine"
         )
+        self.offline = styled(w.HTML(), "sn-banner", "sn-off")
+        login = getattr(self.board, "login", None)
+        self.login = None if login is None else LoginBox(login, self.repaint)
         self._make_feed()
         return [self.engine, self.feed_line, self.drawer]
 
@@ -164,8 +192,9 @@ class EngineBar(ActingPanel):
         self.restart_confirm, self.open_confirm = Confirm("Restart now", "primary"), Confirm("Replace now")
         self.mode = dropdown("Mode", _MODES, "exclusive")
         self.mode.observe(self._moded, "value")
-        self.role = styled(w.HTML(), "sn-muted")
-        line = [self.feed, self.role, self.mode, self.restart, self.files]
+        self.role = styled(w.HTML(), "sn-muted", "sn-role")
+        acting = styled(w.HBox([self.mode, self.restart, self.files]), "sn-acts", "sn-feedacts")
+        line = [self.feed, self.role, acting, *([self.login] if self.login else [])]
         self.feed_line = styled(w.HBox(line), "sn-feedline")
         self.path = field("Candle files", "path to CSV or Parquet; several with ;")
         self.open = btn("Open", "primary", do=self._open_paths)
@@ -189,9 +218,16 @@ class EngineBar(ActingPanel):
         words, synthetic = feed_text(view.feed)
         mark = f'<span class="sn-tag sn-t-warn">{_SYNTHETIC}</span> ' if synthetic else ""
         notes = "".join(f" · {escape(note)}" for note in view.notes)
-        self._put(self.role, "value", f"<span>{escape(role_text(view))}</span>")
+        role = escape(role_text(view))
+        self._put(self.role, "value", f'<span title="{role}">{role}</span>')
+        self._put(self.offline, "value", f'<span role="alert">{escape(offline_text(view))}</span>')
+        show(self.offline, view.offline_since_ms is not None)
+        for widget in (self.restart, self.files):
+            show(widget, view.journal_bytes is None)  # a journal keeps one history of candles
+        if self.login is not None:
+            self.login.paint(view)
         self._follow(self.mode, view.mode)
-        self._put(self.feed, "value", f"<span>{mark}<span>{escape(words)}{notes}</span></span>")
+        self._put(self.feed, "value", f'<span title="{escape(words)}">{mark}<span>{escape(words)}{notes}</span></span>')
 
     def _paint_controls(self, view: EngineView) -> None:
         label, icon, tip = {
@@ -199,8 +235,11 @@ class EngineBar(ActingPanel):
             "paused": ("Resume", "play", "Go on with the next candle"),
             "stopping": ("Stopping", "pause", "The engine is stopping"),
         }.get(view.state, ("Start", "play", "Start the paper engine"))
+        gone = view.offline_since_ms is not None
         why = (
-            "Open candles first"
+            "The engine is offline"
+            if gone
+            else "Open candles first"
             if view.feed is None
             else "All candles are used up; restart the market or open others"
             if view.feed.done
@@ -219,9 +258,11 @@ class EngineBar(ActingPanel):
         self._put(self.step, "disabled", view.state != "paused" or bool(why))
         step = "Process one candle" if view.state == "paused" else "Pause first: then it processes one candle"
         self._put(self.step, "tooltip", why or step)
-        self._put(self.stop, "disabled", view.state == "stopped")
-        idle = "The engine is stopped already"
-        self._put(self.stop, "tooltip", idle if view.state == "stopped" else "Stop the engine; asks before it acts")
+        self._put(self.stop, "disabled", gone or view.state == "stopped")
+        for widget in (self.kill, self.speed, self.mode, self.release):
+            self._put(widget, "disabled", gone)
+        idle = "The engine is offline" if gone else "The engine is stopped already"
+        self._put(self.stop, "tooltip", idle if self.stop.disabled else "Stop the engine; asks before it acts")
         for widget in (self.why, self.release):
             show(widget, view.risk_state == "HALTED")
         if view.feed is not None and view.feed.speed in dict(_SPEEDS).values():

@@ -10,6 +10,7 @@ from typing import Any
 
 from stratnb.events import Event
 from stratnb.ui.format import MINUS, count, dot, quantity, signed, stamp, time_cell
+from stratnb.ui.panels.event_risk import risk_sentence
 
 __all__ = ["ACCOUNT", "COLUMNS", "COUNTS", "LEVELS", "count_rows", "decided_ms", "level", "row", "sentence", "told"]
 
@@ -69,6 +70,8 @@ def sentence(event: Event) -> str:
         way = -1 if (payload.get("direction") or 0) < 0 else 1
         score = f"score {signed(way * payload['score'], 3)}" if told else ""
         return " · ".join(part for part in (str(payload["action"]), why, score) if part)
+    if event.type.startswith("RISK_") and {"rule", "code", "author"} & set(payload):
+        return risk_sentence(event)
     if isinstance(payload.get("error"), (list, tuple)):
         return ": ".join(str(part) for part in payload["error"])
     return _switched(payload) if "to_id" in payload else _pairs(payload) or event.symbol or "–"

@@ -68,6 +68,7 @@ class Positions(ActingPanel):
         self.effect = styled(w.HTML(), "sn-muted")
         move = btn("Move stop", "primary", tip="Only a tighter stop is taken", do=self._move)
         even = btn("Breakeven", tip="Where the position closes without a loss after costs", do=self._even)
+        styled(even, "sn-acts")
         shut = btn("Close", "quiet", do=lambda: show(self.stop, False))
         line = w.HBox([self.price, move, even])
         self.stop = styled(w.HBox([self.heading, line, self.effect, shut]), "sn-drawer", "sn-off")

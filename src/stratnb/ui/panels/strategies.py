@@ -59,7 +59,7 @@ class StrategyTable(ActingPanel):
         self.more = StrategyMore(self)
         self.confirm = Confirm("Confirm", "primary")
         self.bulk = styled(w.HBox([self.confirm]), "sn-drawer", "sn-off")
-        self.add = AddStrategy(self)
+        self.add = styled(AddStrategy(self), "sn-acts")
         return [self.bulk, self.drawer, self.more, self.table, self.add]
 
     def tools(self) -> list[w.Widget]:
@@ -70,8 +70,8 @@ class StrategyTable(ActingPanel):
         for control in (self.filter, self.state, self.symbol):
             control.observe(lambda _: self._refilter(), "value")
         self.reset = styled(btn("Reset", "quiet", tip="Reset the filters", do=self._reset), "sn-off")
-        self.pause = btn("Pause all…", do=lambda: self._ask_all("pause"))
-        self.resume = btn("Resume all…", do=lambda: self._ask_all("resume"))
+        self.pause = styled(btn("Pause all…", do=lambda: self._ask_all("pause")), "sn-acts")
+        self.resume = styled(btn("Resume all…", do=lambda: self._ask_all("resume")), "sn-acts")
         self.every = chip("All columns", False, "Show every column; the table then scrolls sideways")
         self.every.observe(lambda change: setattr(self.table, "cols", columns(every=change["new"])), "value")
         self.export = btn("CSV", "quiet", tip="Export the shown strategies as CSV", do=self._export)

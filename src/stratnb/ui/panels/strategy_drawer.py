@@ -16,11 +16,20 @@ __all__ = ["StrategyDrawer", "preview_words"]
 
 _POLICIES = {
     "keep": "Keep the position; the old strategy manages it until flat",
+    "adopt": "Hand the position over without an order; same market, the tighter of both stops stays",
     "close": "Close the position at market first",
+    "wait_flat": "The old strategy only exits; the switch comes by itself when it is flat, within an hour",
     "refuse": "Refuse while a position is open",
 }
 _TIMEOUTS = [("2 s", 2.0), ("5 s", 5.0), ("15 s", 15.0), ("60 s", 60.0)]
-_SHORT = {"keep": "Keep position", "close": "Close position", "refuse": "Refuse if open"}
+_SHORT = {
+    "keep": "Keep position",
+    "adopt": "Hand over position",
+    "close": "Close position",
+    "wait_flat": "Wait until flat",
+    "refuse": "Refuse if open",
+}
+_KEYS = {"switch": tuple(_SHORT), "deactivate": ("keep", "close", "refuse"), "remove": ("refuse", "close")}
 
 
 class Owner(Protocol):
@@ -97,7 +106,7 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
         self.preview.description = "Preview orders" if op == "switch" else "Continue"
         for widget in (self.source, self.target, self.timeout):
             show(widget, op == "switch")
-        keys = ("refuse", "close") if op == "remove" else ("keep", "close", "refuse")
+        keys = _KEYS[op]
         self.policy.options = [(_SHORT[key], key) for key in keys]
         self.policy.value = keys[0]
         self._explain()
@@ -166,6 +175,8 @@ class StrategyDrawer(w.HBox):  # type: ignore[misc]
     def _go(self) -> None:
         if self.op == "switch":
             self.owner.act("switch", then=self._switched, **self._switch())
+            if self.policy.value == "wait_flat":
+                self.owner.tell("The switch waits until the old strategy is flat.")
             return
         done = {"remove": "Removed.", "deactivate": "Deactivated."}[self.op]
         self.owner.act(self.op, strategy_id=self.strategy_id, policy=self.policy.value, done=done)

@@ -59,6 +59,8 @@ class StrategyMore(w.HBox):  # type: ignore[misc]
         self.close_now = btn("Close position…", do=self._ask)
         self.rest = btn("Deactivate…", tip="No more entries; asks first", do=lambda: self._pass("deactivate"))
         self.drop = btn("Remove…", tip="Unload it; asks first", do=lambda: self._pass("remove"))
+        for acting in (self.pin, self.close_now, self.rest, self.drop):
+            styled(acting, "sn-acts")
         self.confirm = Confirm("Close position")
         self.facts = styled(w.HTML(), "sn-muted", "sn-wholeline")
         shut = btn("Close", "quiet", do=lambda: show(self, False))

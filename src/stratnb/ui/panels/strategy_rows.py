@@ -19,6 +19,14 @@ STATES = {
     "failed": ("err", "Failed"),
     "removed": ("mute", "Removed"),
 }
+HEALTH = {
+    "HEALTHY": ("ok", "Healthy"),
+    "DEGRADED": ("warn", "Degraded"),
+    "UNHEALTHY": ("err", "Unhealthy"),
+    "UNKNOWN": ("mute", "Unknown"),
+}
+BREAKER = {"closed": ("ok", "Closed"), "open": ("err", "Open"), "half_open": ("warn", "Half open")}
+MANY_DAYS = 30
 _UP = ("active", "managing", "suspended")
 _ENTRIES = ("active", "preparing", "suspended")
 
@@ -28,6 +36,8 @@ def columns(*, every: bool = False) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
         {"key": "name", "label": "Strategy", "cls": "is-wide"},
         {"key": "state", "label": "State", "cls": "is-state"},
+        {"key": "health", "label": "Health", "cls": "is-p2", "title": "Judged every 5 s: steps, data, loop, orders"},
+        {"key": "breaker", "label": "Breaker", "cls": "is-p4", "title": "Opens after failures in a row"},
         {"key": "pos", "label": "Position", "align": "r"},
         {"key": "open", "label": "Open PnL", "align": "r"},
         {"key": "pnl", "label": "PnL total", "align": "r", "title": "Realized and open since the start, after fees"},
@@ -35,10 +45,18 @@ def columns(*, every: bool = False) -> list[dict[str, Any]]:
         {"key": "win", "label": "Won", "align": "r", "cls": "is-p3", "title": "Share of trades with a gain"},
         {"key": "factor", "label": "Factor", "align": "r", "cls": "is-p3", "title": "Profit factor: gains over losses"},
         {"key": "drawdown", "label": "Drawdown", "align": "r", "cls": "is-p3", "title": "Largest fall from a peak"},
+        {
+            "key": "sharpe",
+            "label": "Sharpe (n)",
+            "align": "r",
+            "cls": "is-p4",
+            "title": "Daily returns, a year of 365 days",
+        },
         {"key": "exposure", "label": "Exposure", "align": "r", "cls": "is-p4", "title": "Notional over equity"},
         {"key": "denials", "label": "Denied", "align": "r", "cls": "is-p4", "title": "Entries that a rule refused"},
         {"key": "age", "label": "Candle", "align": "r", "cls": "is-p4", "title": "Age of the last candle"},
         {"key": "uptime", "label": "Uptime", "align": "r", "cls": "is-p4", "title": "Since it last became active"},
+        {"key": "version", "label": "Config", "align": "r", "cls": "is-p4", "title": "Version of its configuration"},
         {"key": "last", "label": "Last decision", "cls": "is-last"},
         {"key": "slot", "label": "Slot", "cls": "is-p2", "title": "Where its orchestrator is"},
         {"key": "act", "label": "Actions", "sort": False, "cls": "is-acts"},
@@ -67,6 +85,8 @@ def row(s: StrategyView, view: EngineView, *, named: bool) -> dict[str, Any]:
         "cls": "is-err" if s.state == "failed" or s.error else "",
         "name": _name(s, named=named),
         "state": _state(s, view),
+        "health": health(s),
+        "breaker": breaker(s, view.now_ms),
         "pos": {**position, "title": f"Exposure {share(s.exposure)} of equity"} if held else flat,
         "open": delta(s.open_pnl, money) if held else {"t": "–", "tone": "mute", "n": 0.0},
         "pnl": {**delta(s.total_pnl, money), "title": f"Realized {signed(s.realized_pnl, money)}, {equity}"},
@@ -74,14 +94,42 @@ def row(s: StrategyView, view: EngineView, *, named: bool) -> dict[str, Any]:
         "win": sized(s.win_rate, share(s.win_rate), reason="no trade"),
         "factor": sized(s.profit_factor, num(s.profit_factor), reason="no loss"),
         "drawdown": {"t": share(s.max_drawdown), "n": s.max_drawdown},
+        "sharpe": sharpe(s),
         "exposure": {"t": share(s.exposure), "n": s.exposure},
         "denials": {"t": count(s.denials), "n": s.denials, **_why_denied(s)},
         "age": sized(candle_s, age(candle_s), reason="none yet"),
         "uptime": _uptime(s, view.now_ms),
+        "version": {"t": f"v{s.config_version}", "n": s.config_version},
         "last": _last(s, candle_s),
         "slot": {"chips": [_slot(s)], "n": 2 * s.pinned + s.cached},
         "act": {"acts": _actions(s)},
     }
+
+
+def health(s: StrategyView) -> dict[str, Any]:
+    """Return the judgment with its first reason; all reasons with what to do are in the tooltip."""
+    kind, word = HEALTH.get(s.health, ("mute", s.health.capitalize()))
+    more = len(s.health_reasons) - 1
+    words = [f"{reason} {advice}" for reason, advice in zip(s.health_reasons, s.health_advice, strict=False)]
+    sub = {"sub": f"and {more} more"} if more > 0 else {}
+    return {**dot(kind, word), **sub, **({"title": " ".join(words)} if words else {})}
+
+
+def breaker(s: StrategyView, now_ms: int) -> dict[str, Any]:
+    """Return the state of the breaker; an open one says when the strategy is tried again."""
+    kind, word = BREAKER.get(s.breaker, ("mute", s.breaker))
+    if s.next_probe_ms is not None:
+        return dot(kind, word, sub=f"next try in {age(max(s.next_probe_ms - now_ms, 0) / 1000)}")
+    return dot(kind, word, sub=f"{s.breaker_failures} failed") if s.breaker_failures else dot(kind, word)
+
+
+def sharpe(s: StrategyView) -> dict[str, Any]:
+    """Return the Sharpe ratio with the number of days; fewer than 30 are marked."""
+    few = "under 2 days" if s.sharpe_days < 2 else "equal returns"
+    cell = sized(s.sharpe, f"{num(s.sharpe)} ({s.sharpe_days})" if s.sharpe is not None else "", reason=few)
+    if s.sharpe is None or s.sharpe_days >= MANY_DAYS:
+        return cell
+    return {**cell, "tone": "mute", "title": f"Only {s.sharpe_days} days: below {MANY_DAYS} it says little"}
 
 
 def _name(s: StrategyView, *, named: bool) -> dict[str, Any]:
@@ -96,7 +144,7 @@ def _name(s: StrategyView, *, named: bool) -> dict[str, Any]:
 def _state(s: StrategyView, view: EngineView) -> dict[str, Any]:
     """Return the state; one that could enter says so when the account or its own risk rules let it enter nothing."""
     if s.state == "failed" or s.error:
-        word = "Failed" if s.state == "failed" else "Halted"
+        word = "Failed" if s.state == "failed" else "Suspended"
         return {**dot("err", word, sub=s.error.split(":")[0] if s.error else ""), "title": s.error}
     halted = _blocked(s, view)
     if s.paused:
@@ -104,7 +152,8 @@ def _state(s: StrategyView, view: EngineView) -> dict[str, Any]:
     if s.state in ("active", "preparing") and s.warmup_done < s.warmup_needed:
         return dot("info", f"Warming {s.warmup_done}/{s.warmup_needed}") | halted
     if halted:
-        return dot("err", "Entries off") | halted
+        paused = view.risk_state == s.risk_state == "ACTIVE"
+        return dot(*(("warn", "Entries paused") if paused else ("err", "Entries off"))) | halted
     return {**dot(*STATES.get(s.state, ("mute", s.state.capitalize()))), **({"title": s.error} if s.error else {})}
 
 
@@ -117,8 +166,17 @@ def _blocked(s: StrategyView, view: EngineView) -> dict[str, Any]:
         return {"sub": f"account {view.risk_state.lower()}", "title": f"No entry: the account is stopped by {why}"}
     if s.risk_state != "ACTIVE":
         why = s.risk_reason.replace("_", " ") or "no reason given"
-        return {"sub": f"{s.risk_state.lower()}: {why}", "title": f"No entry: stopped by its own rule, {why}"}
+        ends = _ends(s.risk_until_ms)
+        return {"sub": f"{s.risk_state.lower()}: {why}", "title": f"No entry: stopped by its own rule, {why}, {ends}"}
+    if s.risk_pause:
+        why, until = s.risk_pause.replace("_", " "), s.risk_pause_until_ms
+        return {"sub": why, "title": f"No entry: paused by its own rule, {why}, {_ends(until)}"}
     return {}
+
+
+def _ends(until_ms: int | None) -> str:
+    """Return until when a rule is in force."""
+    return "until it is released" if until_ms is None else f"until {stamp(until_ms)} UTC"
 
 
 def _last(s: StrategyView, candle_s: float | None) -> dict[str, Any]:

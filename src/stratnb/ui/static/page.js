@@ -63,6 +63,22 @@ function mirror() {
   }
 }
 
+// What acts on the engine is out of reach while that is gone, and says to a viewer that it needs a login.
+const NEEDS = ' · needs the operator login', LOCAL = new Set(['open', 'more', 'go', 'only', 'sort']);
+
+function gate() {
+  for (const part of document.querySelectorAll('.sn-root .sn-acts, .sn-root td.is-acts')) {
+    const panel = part.closest('.sn-panel, .sn-enginebox'), viewer = !!panel?.classList.contains('is-viewer');
+    const off = !!panel?.classList.contains('is-offline');
+    if (part.inert !== off) part.inert = off;
+    for (const button of part.matches('button') ? [part] : part.querySelectorAll('.sn-btn, .sn-act')) {
+      const told = button.title.endsWith(NEEDS);
+      if (viewer && !told && !LOCAL.has(button.dataset.a)) button.title = (button.title || button.textContent) + NEEDS;
+      if (!viewer && told) button.title = button.title.slice(0, -NEEDS.length);
+    }
+  }
+}
+
 function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).catch(() => {});
   const area = el('textarea', 'sn-vh', text);
@@ -74,7 +90,7 @@ function copy(text) {
 }
 
 let due = 0;
-new MutationObserver(() => { if (!due) due = setTimeout(() => { due = 0; mirror(); }, 50); })
+new MutationObserver(() => { if (!due) due = setTimeout(() => { due = 0; mirror(); gate(); }, 50); })
   .observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
 document.addEventListener('keydown', event => {
   if (event.key !== 'Escape') return;
