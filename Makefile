@@ -4,18 +4,19 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PORT ?=
 DATA ?=
+FRESH ?=
 PYTHON ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 CODE := src tests scripts $(wildcard benchmarks notebooks dashboards)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb dashboards/*.ipynb)
 
-.PHONY: help dashboard lab check test lint types format clean
+.PHONY: help dashboard lab check test soak lint types format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-dashboard: .venv/run.stamp  ## Serve the trader's dashboard [DATA="files..."] [PORT=8866]
-	@exec $(BIN)/stratnb dashboard $(if $(PORT),--port $(PORT)) -- $(DATA)
+dashboard: .venv/run.stamp  ## Host a paper engine and serve its dashboard [DATA="files..."] [PORT=8866] [FRESH=1]
+	@exec $(BIN)/stratnb dashboard $(if $(PORT),--port $(PORT)) $(if $(FRESH),--fresh) -- $(DATA)
 
 lab: .venv/run.stamp  ## Open JupyterLab on notebooks/ [PORT=8888]
 	@exec $(BIN)/stratnb lab $(if $(PORT),--port $(PORT)) notebooks
@@ -27,6 +28,9 @@ test: lint types  ## Everything: lint, types, tests, notebooks, browser
 	$(BIN)/python -m pytest -m "not browser" --durations=5
 	$(if $(NOTEBOOKS),$(BIN)/python -m pytest --nbval-lax $(NOTEBOOKS))
 	$(BIN)/python -m pytest -m browser tests/browser
+
+soak: .venv/dev.stamp  ## Kill engines 1,000 times and print kills, rate and faults [KILLS=1000] [SEED=1]
+	$(BIN)/python scripts/soak.py --kills $(or $(KILLS),1000) --seed $(or $(SEED),1)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check $(CODE)

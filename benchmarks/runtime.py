@@ -2,7 +2,8 @@
 
     python -m benchmarks.runtime [--quick] [PART ...]
 
-Parts: replay, switch, size, churn, heartbeat, startup, chart. `--quick` shortens them all; its figures say less.
+Parts: replay, switch, size, churn, heartbeat, startup, chart, journal, observer. `--quick` shortens them all; its
+figures say less.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from benchmarks.chart_updates import chart_updates
 from benchmarks.churn import churn
 from benchmarks.figure import Figures, at_most, noted
 from benchmarks.heartbeat import heartbeat
+from benchmarks.journal import journal_figures
+from benchmarks.observing import observer_lag
 from benchmarks.replaying import replay_speed
 from benchmarks.startup import startup
 from benchmarks.switching import orchestrator_size, switch_times
@@ -51,6 +54,11 @@ PARTS: dict[str, tuple[Callable[..., Figures], dict[str, Any]]] = {
     "heartbeat": (heartbeat, {"seconds": 5.0}),
     "startup": (startup, {"candles": 2_000, "runs": 1}),
     "chart": (chart, {"updates": 50}),
+    "journal": (
+        journal_figures,
+        {"intents": 100, "candles": 5_000, "events": 20_000, "seconds": 2.0, "instants": 40, "cycles": 600},
+    ),
+    "observer": (observer_lag, {"marks": 60}),
 }
 
 

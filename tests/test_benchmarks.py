@@ -15,6 +15,10 @@ TINY: dict[str, dict[str, Any]] = {
     "size": {"count": 6},
     "churn": {"cycles": 10},
     "heartbeat": {"seconds": 0.02},
+    "journal": {
+        **{"intents": 5, "candles": 50, "events": 50, "strategies": 3, "seconds": 0.1, "instants": 3},
+        "cycles": 10,
+    },
 }
 
 
@@ -26,7 +30,7 @@ def test_the_parts_print_figures_beside_targets(
     runtime.main(["--quick"])
     found = json.loads(capsys.readouterr().out)
     assert found["quick"] is True
-    assert len(found["figures"]) == 13
+    assert len(found["figures"]) == 21
     for figure in found["figures"].values():
         assert {"value", "unit", "target", "ok"} <= figure.keys()
         assert isinstance(figure["ok"], bool)
@@ -34,7 +38,7 @@ def test_the_parts_print_figures_beside_targets(
 
 
 def test_every_figure_of_a_full_run_has_a_part() -> None:
-    assert set(runtime.PARTS) == {*TINY, "startup", "chart"}
+    assert set(runtime.PARTS) == {*TINY, "startup", "chart", "observer"}
 
 
 def test_a_figure_knows_whether_it_holds() -> None:

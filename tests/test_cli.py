@@ -33,7 +33,7 @@ def test_a_missing_notebook_is_an_error_in_words(tmp_path: Path) -> None:
 
 def test_dashboard_hands_over_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[serve.Server] = []
-    monkeypatch.setattr(serve, "serve", lambda server: started.append(server) or 0)
+    monkeypatch.setattr(serve, "serve", lambda server, **_: started.append(server) or 0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     for name in ("page.ipynb", "a.csv", "b.csv"):
         (tmp_path / name).touch()
@@ -41,3 +41,6 @@ def test_dashboard_hands_over_its_files(tmp_path: Path, monkeypatch: pytest.Monk
     result = runner.invoke(app, ["dashboard", "--notebook", str(tmp_path / "page.ipynb"), "--", *files])
     assert result.exit_code == 0, result.output
     assert [str(path) for path in serve.data_files(started[0].environment)] == files
+    journal = serve.journal_file(started[0].environment)
+    assert journal is not None and journal.parent.parent == tmp_path / "stratnb"
+    assert (journal.parent / "engine.toml").exists() and (journal.parent.parent / "operator.token").exists()

@@ -234,7 +234,6 @@ WARNED = [
     (_levels({"at": 0.01, "close": 0.5}), "exits.take_profit.levels", "close_sum_below_one"),
     (_levels({"at": 1.5, "close": 1}), "exits.take_profit.levels[0].at", "percent_suspected"),
     (document(indicators={"ema": {"period": 50}}), "indicators.ema", "unused_indicator"),
-    (document(risk__max_drawdown=0.2), "risk.max_drawdown", "not_enforced"),
     (document(state__gap_policy="reset"), "state.gap_policy", "not_enforced"),
     (document(state__max_catchup=500), "state.max_catchup", "not_enforced"),
     (document(market__reference="ETH/USDT"), "market.reference", "not_enforced"),

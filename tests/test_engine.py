@@ -26,7 +26,9 @@ from stratnb.kernels import layout as at
 from stratnb.market_data import synthetic_market
 from stratnb.market_data.candles import Candles
 from stratnb.multi import context as context_module
+from stratnb.multi import creation
 from stratnb.multi import desk as desk_module
+from stratnb.multi import loader as loader_module
 from stratnb.multi.jobs import Job
 from trading_cases import (
     BOOM,
@@ -69,7 +71,8 @@ def fills(engine: Engine, key: str) -> Floats:
 def decisions(engine: Engine, key: str) -> Floats:
     """Return what a strategy decided, without what it was told of the account that it shares."""
     rows = engine.desk.store.decisions(key).rows()
-    rows[:, [at.D_OPEN, at.D_MARKET_NET, at.D_MARKET_GROSS, at.D_GROSS, at.D_FREE]] = 0.0
+    shared = [at.D_OPEN, at.D_MARKET_NET, at.D_MARKET_GROSS, at.D_GROSS, at.D_FREE, at.D_RISK_OPEN]
+    rows[:, [*shared, at.D_ORDERS_ACCOUNT]] = 0.0
     return rows
 
 
@@ -299,7 +302,7 @@ def test_a_market_of_the_wrong_kind_leaves_nothing() -> None:
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (desk_module, "build_config"),
+        (loader_module, "build_config"),
         (desk_module, "build_plan"),
         (desk_module, "open_context"),
         (context_module, "build_plan"),
@@ -738,10 +741,10 @@ def slowly(engine: Engine, seconds: float) -> threading.Event:
     """Let every instant take a while; return what is set once the first one came."""
     take, begun = engine.desk.router.take, threading.Event()
 
-    def wait(instant: Instant) -> None:
+    def wait(instant: Instant) -> Iterator[None]:
         begun.set()
         time.sleep(seconds)
-        take(instant)
+        yield from take(instant)
 
     engine.desk.router.take = wait  # type: ignore[method-assign]
     return begun
@@ -889,16 +892,16 @@ def test_a_long_history_is_caught_up_beside_the_loop_with_the_same_result(monkey
     rules = {"entry": {"mode": "vote", "min_candles": 1, "min_confidence": 0.95}}
     stepping: list[threading.Thread] = []
     for inline in (1_000_000, 50):
-        monkeypatch.setattr(desk_module, "CATCHUP_INLINE", inline)
+        monkeypatch.setattr(creation, "CATCHUP_INLINE", inline)
         with engine_on(candles) as engine:
-            key, catch_up = engine.add(document(exits=EXITS, **rules)), engine.desk.catch_up
+            key, catch_up = engine.add(document(exits=EXITS, **rules)), engine.desk.creator.catch_up
             engine.step(400)
 
             def noted(made: Any, catch_up: Any = catch_up) -> int:
                 stepping.append(threading.current_thread())
                 return int(catch_up(made))
 
-            engine.desk.catch_up = noted  # type: ignore[method-assign]
+            engine.desk.creator.catch_up = noted  # type: ignore[method-assign]
             jobs = [engine.submit("activate", key), engine.submit("step", 100)]
             assert [job.result().success for job in jobs[:1]] == [True]
             assert jobs[1].result() == 100

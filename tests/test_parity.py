@@ -75,7 +75,7 @@ def test_all_exits_shorts_gaps_and_lost_days(limits: AccountLimits | None, seed:
         timeframes={"primary": "3m", "trend": "15m"},
         analyzers=[{"kind": "scripted", "weight": 0.6}, {"kind": "ema", "timeframe": "trend", "weight": 0.4}],
         entry={"mode": "coverage", "min_candles": 5, "min_score": 0.1},
-        sizing={"kind": "risk", "fraction": 0.02},
+        sizing={"kind": "risk", "fraction": 0.01},
         exits=EVERYTHING,
         execution={"leverage": 3},
         filters={"trend_alignment": {"on_missing": "allow"}, "time_window": {"start_hour": 1, "end_hour": 23}},

@@ -265,7 +265,7 @@ def test_pins_and_dormant_ones_follow_too() -> None:
         engine.step(50)
         assert np.array_equal(directions(engine, cached)[100:], directions(engine, cold)[100:])
         assert (directions(engine, cached)[:100] != directions(engine, cold)[:100]).any()
-        assert [engine.stats(key)["decisions"] for key in (cached, cold)] == [200, 200]
+        assert [len(engine.desk.store.decisions(key)) for key in (cached, cold)] == [200, 200]
 
 
 def test_a_halted_strategy_is_mended_by_its_cell() -> None:
@@ -283,7 +283,7 @@ def test_a_halted_strategy_is_mended_by_its_cell() -> None:
         assert engine.list()[0].state == "active"
         assert engine.view().strategies[0].error == ""
         engine.step(20)
-        assert engine.stats(key)["decisions"] == len(rows)
+        assert len(engine.desk.store.decisions(key)) == len(rows)
 
 
 def test_new_defaults_count_and_given_values_stay() -> None:

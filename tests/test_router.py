@@ -105,6 +105,8 @@ def test_an_order_is_one_story() -> None:
             "ORDER_SENT",
             "FILL",
             "POSITION_OPENED",
+            "ORDER_INTENT",
+            "ORDER_SENT",
             "FILL",
             "POSITION_CLOSED",
         ]
@@ -112,7 +114,7 @@ def test_an_order_is_one_story() -> None:
         assert story[0].correlation_id == story[1].correlation_id
         assert story[-1].payload["reason"] == "stop"
         assert story[-1].payload["pnl"] == pytest.approx(engine.stats(key)["total_pnl"], rel=1e-9)
-        assert engine.desk.exchange.working(key) is None
+        assert engine.desk.lane(key).order is None
 
 
 def test_a_close_by_hand_is_one_order() -> None:
@@ -124,7 +126,7 @@ def test_a_close_by_hand_is_one_order() -> None:
         assert not engine.close_position(key)
         story = [e.type for e in engine.events.since(mark, 100) if e.type.startswith(("ORDER", "FILL", "POSITION"))]
         assert story == ["ORDER_INTENT", "ORDER_SENT", "FILL", "POSITION_CLOSED"]
-        assert engine.desk.exchange.working(key) is None
+        assert engine.desk.lane(key).order is None
 
 
 def test_a_position_whose_levels_cannot_be_fixed_is_closed() -> None:
@@ -149,7 +151,7 @@ def test_a_candle_that_came_before_is_dropped_and_counted() -> None:
         desk = engine.desk
         before = desk.services.positions.books.copy()
         for old in (29, 10):
-            desk.router.take(Instant(desk.router.now_ms, [(0, candles.rows()[old])]))
+            assert not list(desk.router.take(Instant(desk.router.now_ms, [(0, candles.rows()[old])])))
         assert desk.router.dropped == 2
         assert len(desk.services.candles.rows(candles.symbol)) == 30
         assert np.array_equal(desk.services.positions.books, before, equal_nan=True)
@@ -229,7 +231,8 @@ def test_a_notifier_never_reaches_trading(bell: Bell | None) -> None:
         assert [record.state for record in engine.list()] == ["suspended", "active"]
         assert engine.stats(good)["decisions"] == 10
         if bell is not None:
-            assert [(level, who) for level, _, who in bell.told] == [("warning", bad)]
+            assert [(level, who) for level, _, who in bell.told] == [("warning", bad)] * 2
+            assert ["suspended" in bell.told[0][1], "tried again" in bell.told[1][1]] == [True, True]
 
 
 def test_a_wrong_service_is_found_when_the_engine_is_built() -> None:
@@ -292,7 +295,7 @@ def test_one_trade_has_the_id_of_its_entry_s_decision() -> None:
             assert len(ids) == engine.stats(key)["total_trades"] == 2
             trades = [[e.type for e in parts if e.correlation_id == each] for each in ids]
             assert [trade.count("FILL") for trade in trades] == [2, 2]
-            assert [trade.count("ORDER_SENT") for trade in trades] == [1, 2], "the stop needs no order of its own"
+            assert [trade.count("ORDER_SENT") for trade in trades] == [2, 2], "an entry and an exit"
             assert [(trade.count("POSITION_OPENED"), trade.count("POSITION_CLOSED")) for trade in trades] == [
                 (1, 1)
             ] * 2

@@ -94,8 +94,8 @@ def test_a_damaged_run_and_a_missing_one_are_refused(run: Backtest, tmp_path: Pa
 def test_planned_stops_are_those_of_the_entry_decisions(run: Backtest, candles: Candles) -> None:
     every = backtest("simple-levels", candles, decisions=True)
     entered = every.decision_rows[every.decision_rows[:, at.D_ACTION] == at.ENTER]
-    assert np.array_equal(run.decision_rows, entered)
-    assert np.array_equal(every.planned_stops, run.planned_stops)
+    assert np.array_equal(run.decision_rows, entered, equal_nan=True)
+    assert np.array_equal(every.planned_stops, run.planned_stops, equal_nan=True)
     for trade, stop in zip(run.closed_trades, run.planned_stops, strict=True):
         assert trade.direction * (trade.entry_price - stop) > 0.0
     assert np.isnan(backtest("simple-levels", candles).planned_stops).all()
