@@ -186,7 +186,7 @@ def add_up(engine: Engine) -> None:
     """Fail when the books do not add up to what the exchange holds."""
     desk = engine.desk
     for symbol in desk.feed.symbols:
-        held = sum(lane.context.book.quantity for lane in desk.lanes() if lane.context.symbol == symbol)
+        held = sum(lane.context.book.quantity for lane in desk.everyone() if lane.context.symbol == symbol)
         theirs = desk.exchange.book.position(symbol, desk.now_ms())
         assert abs(held - theirs) < 1e-9, (symbol, held, theirs)
 

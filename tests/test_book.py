@@ -197,3 +197,19 @@ def test_a_line_that_loses_repeats_itself() -> None:
 
     assert lost(1) == lost(1) != lost(2)
     assert 30 < sum(lost(1)) < 90
+
+
+def test_a_rewound_book_knows_nothing_of_later_times(path: Path) -> None:
+    book = PaperBook(path)
+    book.accept(order(1, created_ms=1_000), None)
+    book.accept(order(2, created_ms=1_000), None)
+    book.execute(order(2).order_id, row(1_000.0)[None], 1_000)
+    book.execute(order(1).order_id, row(2_000.0)[None], 2_000)
+    book.accept(order(3, created_ms=2_000), row(2_000.0))
+    book.rewind(1_500)
+    assert [report.order_id for report in book.working(9_000)] == [order(1).order_id]
+    assert book.report(order(3).order_id, 9_000) is None
+    assert book.position("AAA/USDT", 9_000) == 2.0
+    assert book.cancel(order(1).order_id) == "CANCELED"
+    book.rewind(1_500)
+    assert len(book.executions(0, 9_000)) == 1

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forked import fork
 from stratnb.engine import Engine
 from stratnb.errors import ConfigError, Halt, RetryLater, StratnbError
+from stratnb.exchange.book import PaperBook
 from stratnb.journal import Journal, JournalReader
 from stratnb.journal.check import check_journal
 from stratnb.kernels import layout as at
@@ -475,3 +478,72 @@ def test_an_exchange_without_an_answer_is_waited_for(path: Path) -> None:
         with open_(path) as again:
             assert again.step(10) == 10
     assert failed.is_set()
+
+
+def killed_in(path: Path, name: str, sees: Callable[..., bool]) -> None:
+    """Trade in a child that dies right after a change of the paper book that `sees` is true for."""
+
+    def trade() -> None:
+        with open_(path) as engine:
+            engine.activate(engine.add(busy("one"), "AAA/USDT"))
+            inner = getattr(PaperBook, name)
+
+            def changed(book: PaperBook, *given: Any) -> Any:
+                found = inner(book, *given)
+                if sees(*given):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return found
+
+            setattr(PaperBook, name, changed)
+            engine.step(END)
+
+    pid = fork(trade)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+ACTS: dict[str, Callable[[Engine, str], object]] = {
+    "cancel": lambda engine, key: engine.cancel_order(key),
+    "pause": lambda engine, key: engine.pause(key),
+    "kill": lambda engine, key: engine.kill("tester"),
+    "close": lambda engine, key: engine.close_position(key),
+    "part": lambda engine, key: engine.close_position(key, 0.5),
+    "remove": lambda engine, key: engine.remove(key, policy="close"),
+    "orphan": lambda engine, key: engine.remove(key, policy="keep_orphan"),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("when", ["entry", "stop"])
+def test_what_a_person_does_after_a_crash_never_trades_twice(path: Path, act: str, when: str) -> None:
+    """The paper book was ahead of the journal by an entry's fill, or by an executed stop."""
+    if when == "entry":
+        killed_in(path, "execute", lambda order_id, rows, now_ms: len(rows) > 0)
+    else:
+        killed_in(path, "accept", lambda order, row: order.purpose == "s")
+    with open_(path) as engine:
+        (key,) = [record.strategy_id for record in engine.list()]
+        with contextlib.suppress(StratnbError):
+            ACTS[act](engine, key)
+        engine.step(40)
+        desk = engine.desk
+        held = [lane.context.book.quantity for lane in desk.everyone() if lane.context.symbol == "AAA/USDT"]
+        assert desk.exchange.position("AAA/USDT", desk.now_ms()) == pytest.approx(sum(held), abs=1e-9)
+        assert not desk.orders.unresolved and engine.failure is None
+        fills = [row for lane in desk.lanes() for row in lane.context.book.fill_rows]
+        after = [abs(row[at.F_AFTER]) for row in fills]
+        assert all(quantity <= 1.0 for quantity in after), "an exit was executed twice"
+        assert sum(held) >= 0.0 or any(row[at.F_SIGN] < 0 and row[at.F_REASON] == at.REASON_ENTRY for row in fills)
+    assert check_journal(path).faults == ()
+    with open_(path) as engine:
+        assert engine.step(5) == 5
+
+
+def test_a_lost_journal_beside_a_full_paper_book_is_refused(path: Path) -> None:
+    with open_(path) as engine:
+        loaded(engine)
+        engine.step(150)
+    for part in ("", "-wal", "-shm"):
+        path.with_name(path.name + part).unlink(missing_ok=True)
+    with open_(path) as engine, pytest.raises(Halt) as caught:
+        engine.list()
+    assert caught.value.code == "journal_lost"

@@ -178,12 +178,12 @@ def test_five_viewers_watch_one_engine_and_none_of_them_is_needed(
     for page in pages:
         left_ms = OFFLINE_LIMIT_MS - (time.monotonic() - killed_s) * 1000
         page.locator(".sn-banner:not(.sn-off)", has_text="Engine offline since").wait_for(timeout=max(left_ms, 1))
-        assert page.evaluate("() => document.querySelector('.sn-controls').inert")
+        page.wait_for_function("() => document.querySelector('.sn-controls').inert")
     hosted.start()
     for page in pages:
         page.locator(".sn-banner.sn-off").first.wait_for(state="attached", timeout=START_LIMIT_MS)
         _is_live(page)
-        assert not page.evaluate("() => document.querySelector('.sn-controls').inert")
+        page.wait_for_function("() => !document.querySelector('.sn-controls').inert")
 
     visited = _kernels(site)
     for page in pages:

@@ -98,6 +98,20 @@ class PaperBook:
         state: OrderState = found[0]
         return state
 
+    def rewind(self, to_ms: int) -> None:
+        """Forget what happened after a time: that time is going to be replayed, so none of it has happened."""
+        later = "select order_id from orders where created_ms > ? or closed_ms > ?"
+        with self._transaction():
+            self._db.execute(f"delete from executions where order_id in ({later})", (to_ms, to_ms))
+            self._db.execute("delete from orders where created_ms > ?", (to_ms,))
+            self._db.execute("update orders set state = 'OPEN', closed_ms = null where closed_ms > ?", (to_ms,))
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no order was ever taken."""
+        with self._transaction("deferred"):
+            return self._db.execute("select 1 from orders limit 1").fetchone() is None
+
     def report(self, order_id: str, until_ms: int) -> OrderReport | None:
         """Return an order as it was at a time: executions that came later are not told, nor their effect."""
         with self._transaction("deferred"):

@@ -120,6 +120,6 @@ def _value_fault(column: Column[Any], value: Any) -> str:
 def _json_fault(column: Column[Any], text: Any) -> str:
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"{column.name} is no JSON ({error})"
     return ""

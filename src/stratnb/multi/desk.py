@@ -237,7 +237,10 @@ class Desk:
         self.check_removable(key, policy)
         self._leaving.add(key)
         try:
+            self.orders.check_resolved(key)
             self.router.drop_entry(lane)
+            self.router.done()
+            self.orders.check_resolved(key)
             self.close_now(lane, at.REASON_MANUAL)
             if record.state in ROUTED:
                 self.set_state(key, "dormant")
@@ -444,6 +447,8 @@ class Desk:
     def _trouble(self, work: Working, what: str) -> None:
         """Act on an order whose call failed, whose outcome is not known, has not been for long, or is known now."""
         key, risk = work.order.strategy_id, self.services.risk
+        if what in ("lost", "resolved", "reduce") and not self.knows(key):
+            return
         if what == "failed":
             risk.order_failed(self.now_ms())
         elif what == "lost":

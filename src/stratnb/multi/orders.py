@@ -17,7 +17,7 @@ import numpy.typing as npt
 from stratnb.errors import Halt, Refused, RetryLater, StratnbError
 from stratnb.exchange.base import Exchange, OrderReport
 from stratnb.kernels import layout as at
-from stratnb.model import FINAL_STATES, Order, OrderState, Purpose
+from stratnb.model import FINAL_STATES, Order, OrderState, Purpose, Side
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.recorder import Recorder
 from stratnb.multi.settings import OrderSettings
@@ -151,16 +151,18 @@ class Orders:
         correlation: str,
         row: Floats | None = None,
     ) -> Working:
-        """Return a new order, or the one that was made at this moment before a crash."""
+        """Return a new order, or the very same one that was made at this moment before a crash."""
         key = (lane.context.strategy_id, self._now_ms(), purpose, reason)
-        if (planned := self._planned.pop(key, None)) is not None:
-            return planned
+        side: Side = "buy" if sign > 0 else "sell"
+        planned = self._planned.get(key)
+        if planned and (planned.order.side, planned.order.quantity) == (side, quantity) and _same(planned.row, row):
+            return self._planned.pop(key)
         self.sequence += 1
         order = Order(
             order_id=order_id(lane.code, self.generation, purpose, self.sequence),
             strategy_id=lane.context.strategy_id,
             symbol=lane.context.symbol,
-            side="buy" if sign > 0 else "sell",
+            side=side,
             quantity=quantity,
             reduces=purpose != "e",
             reason=reason,
@@ -314,7 +316,9 @@ class Orders:
         """Ask for intents of an instant that was taken again and did not make them: a person came between."""
         now_ms = self._now_ms()
         for key in [key for key in self._planned if key[1] < now_ms]:
-            self._lost(self._planned.pop(key), RetryLater("restart", "the instant that made it went another way"))
+            work = self._planned.pop(key)
+            work.cancels = True
+            self._lost(work, RetryLater("restart", "the instant that made it went another way"))
 
     async def resolve(self) -> None:
         """Ask for orders without an answer until each is resolved; runs until it is cancelled."""
@@ -401,6 +405,13 @@ class Orders:
     def _publish(work: Working, type_: str, payload: dict[str, Any], source: str = "exchange") -> None:
         publish = work.lane.context.events.publish
         publish(type_, correlation_id=work.correlation or None, source=source, payload=payload)
+
+
+def _same(before: Floats | None, now: Floats | None) -> bool:
+    """Return whether two orders would execute alike: what a person did after a restart may have changed that."""
+    if before is None or now is None:
+        return before is now
+    return bool(np.array_equal(before[: at.F_REALIZED], now[: at.F_REALIZED]))
 
 
 def _purpose(reason: int, reduces: bool) -> Purpose:

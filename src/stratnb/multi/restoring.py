@@ -45,12 +45,15 @@ log = logging.getLogger(__name__)
 async def restore(desk: Desk, reader: JournalReader) -> None:
     """Bring a fresh desk to the newest finished instant of a journal; an empty one changes nothing.
 
-    Raises `Halt` (`ledger_mismatch`) when the books do not add up to what the exchange holds.
+    Raises `Halt`: `ledger_mismatch` when the books do not add up to what the exchange holds, `journal_lost` when the
+    exchange knows orders of a journal that knows nothing.
     """
     mark = reader.one("watermarks", {"strategy_id": ""})
     if mark is None:
+        _check_lost(desk)
         return
     now_ms = int(mark["open_time_ms"])
+    desk.exchange.book.rewind(now_ms)
     for symbol, rows in desk.feed.seek(now_ms).items():
         _check_candles(reader, symbol, rows)
         desk.services.candles.open(symbol, rows)
@@ -78,6 +81,17 @@ async def restore(desk: Desk, reader: JournalReader) -> None:
     await settle_switch(desk)
     _prove(desk, now_ms)
     desk.router.done()
+
+
+def _check_lost(desk: Desk) -> None:
+    """Raise when a journal is new, or lost its place, while strategies or orders are there."""
+    if desk.registry.list() or not desk.exchange.book.is_empty:
+        raise Halt(
+            "journal_lost",
+            "the journal does not know where it stopped, but there are strategies or orders of an earlier run",
+            value=str(desk.exchange.book.path),
+            hint="put the journal back from a copy; to begin anew move journal and paper book away, both",
+        )
 
 
 def _sequences(desk: Desk, reader: JournalReader) -> None:

@@ -46,6 +46,7 @@ def round_trips(fills: Iterable[Fill]) -> list[Trade]:
     were handed to another owner is no round trip and is left out.
     """
     groups = [list(rows) for _, rows in groupby(fills, key=lambda fill: fill.trade_no)]
+    groups = [rows for rows in groups if len({fill.side for fill in rows}) == 2]  # one side alone closes nothing
     return [_trade(rows) for rows in groups if rows[-1].position_after == 0.0 and rows[-1].reason != "transfer"]
 
 
