@@ -27,7 +27,7 @@ check: lint types  ## Lint, types, unit tests and laws at few examples
 test: lint types  ## Everything: lint, types, tests, notebooks, browser
 	$(BIN)/python -m pytest -m "not browser" --durations=5
 	$(if $(NOTEBOOKS),$(BIN)/python -m pytest --nbval-lax $(NOTEBOOKS))
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser --reruns 2 tests/browser
 
 soak: .venv/dev.stamp  ## Kill engines 1,000 times and print kills, rate and faults [KILLS=1000] [SEED=1]
 	$(BIN)/python scripts/soak.py --kills $(or $(KILLS),1000) --seed $(or $(SEED),1)
