@@ -17,6 +17,7 @@ from stratnb.events.subscription import Handler, Subscription
 __all__ = ["EventBus", "StrategyBus"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+BURST_S = 0.002
 _BLANK = Event(0, 0, "", None, None, None, "", _NOTHING)
 
 
@@ -269,9 +270,11 @@ class EventBus:
             self._loop = running
         if self._loop is None:
             return
-        call = self._loop.call_soon if self._loop is running else self._loop.call_soon_threadsafe
         with suppress(RuntimeError):  # the loop was closed by its own thread just now
-            call(self._start, self._loop)
+            if self._loop is running:
+                self._loop.call_soon(self._start, self._loop)
+            else:  # a little later, so that a burst wakes the other thread once
+                self._loop.call_soon_threadsafe(self._loop.call_later, BURST_S, self._start, self._loop)
             self._woken = True
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[None]]:
