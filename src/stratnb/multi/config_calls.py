@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stratnb.multi.calls import Calls
 from stratnb.view import ConfigVersion, Preview
 
 __all__ = ["ConfigCalls"]
 
 
-class ConfigCalls:
+class ConfigCalls(Calls):
     """The part of an engine that changes configurations; a patch is paths to values, None removes one."""
-
-    def _call(self, op: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation and wait for it."""
-        raise NotImplementedError
 
     def preview(self, strategy_id: str, patch: Mapping[str, Any]) -> Preview:
         """Return what a patch of a running configuration would do; nothing changes."""

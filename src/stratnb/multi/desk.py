@@ -28,7 +28,7 @@ from stratnb.multi.lane import Lane, Working
 from stratnb.multi.loader import Loader
 from stratnb.multi.orchestrator import TradingOrchestrator
 from stratnb.multi.orders import Clock, Orders
-from stratnb.multi.recorder import NullRecorder, Recorder
+from stratnb.multi.recorder import Recorder
 from stratnb.multi.records import Policy, State, StrategyRecord, SwitchRow, strategy_id
 from stratnb.multi.recovery import Recovery
 from stratnb.multi.registry import Registry
@@ -82,7 +82,7 @@ class Desk:
         self.exchange = exchange or PaperExchange(markets.values())
         if settings.paper_loss:
             self.exchange.line = unreliable(settings.seed, lost=settings.paper_loss)
-        self.recorder = recorder or NullRecorder()
+        self.recorder = recorder or Recorder()
         self.services = _services(settings, feed, self.bus, notifier)
         self.loader = Loader(self.exchange, feed.symbols, settings.workspace)
         self.on_resolved: Callable[[Working], None] | None = None

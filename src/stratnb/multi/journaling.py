@@ -18,6 +18,7 @@ from stratnb.kernels import layout as at
 from stratnb.multi import journal_rows as rows
 from stratnb.multi.journal_store import JournalStore, snapshot_row
 from stratnb.multi.lane import Lane, Working
+from stratnb.multi.recorder import Recorder
 from stratnb.services.positions import Book
 from stratnb.services.trades import trades_of
 
@@ -50,7 +51,7 @@ class Guard(Protocol):
         ...
 
 
-class JournalRecorder:
+class JournalRecorder(Recorder):
     """Keeps what the desk does.
 
     Commits are durable when they hold intents, fills, switches or a change of risk; other instants are written together

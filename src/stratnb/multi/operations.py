@@ -22,6 +22,7 @@ from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import market_from
 from stratnb.model import Market
+from stratnb.multi.cache_operations import CACHE_OPERATIONS, CacheOperations
 from stratnb.multi.config_operations import CONFIG_OPERATIONS, ConfigOperations
 from stratnb.multi.desk import Desk
 from stratnb.multi.emergency import KillSwitch
@@ -54,15 +55,14 @@ OPERATIONS = (
     *CONFIG_OPERATIONS,
     *RISK_OPERATIONS,
     *FIGURE_OPERATIONS,
-    *("list", "cache_stats", "resize_cache", "evict", "pin", "unpin"),
-    *("clear_cache", "open_feed", "cancel_order", "set_mode"),
-    *("restart_feed", "remove_all"),
+    *CACHE_OPERATIONS,
+    *("list", "open_feed", "cancel_order", "set_mode", "restart_feed", "remove_all"),
 )
 
 log = logging.getLogger(__name__)
 
 
-class Operations(ConfigOperations, FigureOperations, PositionOperations, RiskOperations):
+class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOperations, RiskOperations):
     """Holds the desk and its player; every public coroutine is an operation named in `OPERATIONS`."""
 
     def __init__(
@@ -385,34 +385,6 @@ class Operations(ConfigOperations, FigureOperations, PositionOperations, RiskOpe
     async def list(self, state: State | None = None) -> tuple[StrategyRecord, ...]:
         """Return the loaded strategies."""
         return self.desk.registry.list(state)
-
-    async def cache_stats(self) -> dict[str, Any]:
-        """Return the cache's statistics."""
-        return self.desk.cache.stats()
-
-    async def resize_cache(self, capacity: int) -> None:
-        """Set the cache's capacity."""
-        await self.desk.cache.resize(capacity)
-
-    async def evict(self, strategy_id: str) -> bool:
-        """Evict one cache entry."""
-        self.desk.registry.get(strategy_id)
-        return await self.desk.cache.evict(strategy_id)
-
-    async def pin(self, strategy_id: str) -> None:
-        """Protect a cache entry."""
-        self.desk.registry.update(strategy_id, pinned=True)
-        self.desk.cache.pin(strategy_id)
-
-    async def unpin(self, strategy_id: str) -> None:
-        """Take the protection away."""
-        self.desk.registry.update(strategy_id, pinned=False)
-        self.desk.cache.unpin(strategy_id)
-        await self.desk.cache.trim()
-
-    async def clear_cache(self) -> None:
-        """Evict what is not pinned."""
-        await self.desk.cache.clear()
 
     async def remove_all(self, *, policy: Policy = "refuse") -> tuple[str, ...]:
         """Unload every strategy and return their ids; when one may not leave, none does."""

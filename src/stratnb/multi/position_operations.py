@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from stratnb.kernels import layout as at
 from stratnb.multi.desk import Desk
@@ -14,7 +15,7 @@ __all__ = ["POSITION_OPERATIONS", "PositionOperations"]
 POSITION_OPERATIONS = ("close_position", "move_stop", "breakeven", "remove", "adopt_orphan")
 
 
-class PositionOperations:
+class PositionOperations(ABC):
     """The part of an engine's operations that acts on positions; an id may be that of an owner that is no strategy."""
 
     desk: Desk
@@ -53,6 +54,6 @@ class PositionOperations:
         async with self._held():
             adopt_orphan(self.desk, symbol, to, stop=stop, entry_price=entry_price, author=author, reason=reason)
 
+    @abstractmethod
     def _held(self) -> asyncio.Lock:
         """Return the lock under which no instant comes."""
-        raise NotImplementedError

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stratnb.multi.calls import Calls
+
 __all__ = ["RiskCalls"]
 
 
-class RiskCalls:
+class RiskCalls(Calls):
     """The part of an engine that says what may be risked; a scope is "" for the account or a strategy's id."""
-
-    def _call(self, op: str, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation and wait for it."""
-        raise NotImplementedError
 
     def kill(self, author: str = "notebook", *, flatten: bool = True) -> dict[str, int]:
         """Halt the account until released, cancel entries and close all positions; works twice."""
