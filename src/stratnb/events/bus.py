@@ -17,7 +17,7 @@ from stratnb.events.subscription import Handler, Subscription
 __all__ = ["EventBus", "StrategyBus"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-BURST_S = 0.002
+BURST_S = 0.005
 _BLANK = Event(0, 0, "", None, None, None, "", _NOTHING)
 
 
@@ -99,13 +99,24 @@ class EventBus:
 
         An unknown type is ConfigError("unknown_event_type").
         """
+        return self._publish(type, strategy_id, symbol, correlation_id, source, payload or _NOTHING)
+
+    def _publish(
+        self,
+        type_: str,
+        strategy_id: str | None,
+        symbol: str | None,
+        correlation_id: str | None,
+        source: str,
+        payload: Mapping[str, Any],
+    ) -> Event:
+        """Publish, with the arguments in their order: one call less for each of many thousand events a second."""
         with self._lock:
-            route = self._routes.get(type) or self._route(type)
-            now_ns = self._now_ns()
+            route = self._routes.get(type_) or self._route(type_)
             seq = self._seq + 1
             event = tuple.__new__(
                 Event,
-                (seq, now_ns, type, strategy_id, symbol, correlation_id, source, payload or _NOTHING, 1),
+                (seq, self._now_ns(), type_, strategy_id, symbol, correlation_id, source, payload, 1),
             )
             self._ring[seq % self._capacity] = event
             self._seq = seq
@@ -325,14 +336,7 @@ class StrategyBus:
         payload: Mapping[str, Any] | None = None,
     ) -> Event:
         """Publish under this strategy's id and symbol."""
-        return self._bus.publish(
-            type,
-            strategy_id=self._strategy_id,
-            symbol=self._symbol,
-            correlation_id=correlation_id,
-            source=source,
-            payload=payload,
-        )
+        return self._bus._publish(type, self._strategy_id, self._symbol, correlation_id, source, payload or _NOTHING)
 
     def subscribe(
         self, handler: Handler | None = None, *, types: Sequence[str] = ("*",), replay: int = 0

@@ -157,35 +157,31 @@ class Subscription:
             return self._queue.popleft()
 
     async def _run_all(self, handler: Handler) -> None:
-        """Run the handler over the queue in order; give way to the loop every 2 ms."""
+        """Run the handler over the queue in order; give way to the loop every 2 ms.
+
+        Its error is logged and counted here and goes no further.
+        """
         pause_at = time.perf_counter() + _SLICE_S
         while not self.closed and (event := self._next()) is not None:
-            began = ended = time.perf_counter()
+            began = time.perf_counter()
             try:
-                await self._run(handler, event)
+                result = handler(event)
+                if result is not None and inspect.isawaitable(result):
+                    await result
+            except BaseException as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                    raise
+                self.errors += 1
+                log.error("handler %s failed on event %d %s", self.name, event.seq, event.type, exc_info=error)
             finally:
                 ended = time.perf_counter()
-                self._time((ended - began) * 1000.0)
+                took_ms = (ended - began) * 1000.0
+                self._recent_ms.append(took_ms)
+                self._runs += 1
+                self._total_ms += took_ms
+                if took_ms > self._max_ms:
+                    self._max_ms = took_ms
             if ended > pause_at:
                 await asyncio.sleep(0)
                 pause_at = time.perf_counter() + _SLICE_S
-
-    async def _run(self, handler: Handler, event: Event) -> None:
-        """Give one event to the handler; its error is logged and counted here and goes no further."""
-        try:
-            result = handler(event)
-            if result is not None and inspect.isawaitable(result):
-                await result
-        except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise
-            self.errors += 1
-            log.error("handler %s failed on event %d %s", self.name, event.seq, event.type, exc_info=error)
-
-    def _time(self, took_ms: float) -> None:
-        """Note how long the handler took."""
-        self._recent_ms.append(took_ms)
-        self._runs += 1
-        self._total_ms += took_ms
-        self._max_ms = max(self._max_ms, took_ms)

@@ -114,7 +114,8 @@ class DecisionLog:
         if time_ms <= self._newest_ms:
             return False
         with self._lock:
-            self._reserve(1)
+            if self._count == len(self._rows):
+                self._reserve(1)
             self._rows[self._count % len(self._rows)] = row
             self._count += 1
             self._newest_ms = time_ms

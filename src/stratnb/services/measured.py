@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,31 +48,50 @@ def rule_name(row: Floats, rule: int) -> str:
     return RULE_NAMES[rule] if outer is None else at.DECISION_REASONS[int(row[k + outer])]
 
 
+class _Scope(NamedTuple):
+    """A book or an account row, where its risk cells start, and the equity, lowest equity and limit of its day."""
+
+    row: Floats
+    cells: Floats
+    start: float
+    equity: float
+    low: float
+    max_daily_loss: float
+
+
+_RULES: dict[int, Callable[[_Scope], Any]] = {
+    at.RULE_DAILY: lambda s: (1.0 - s.low / s.start, s.max_daily_loss),
+    at.RULE_DRAWDOWN: lambda s: (1.0 - s.low / s.cells[at.K_PEAK], s.cells[at.K_MAX_DRAWDOWN]),
+    at.RULE_LOCK: lambda s: (_given_back(s), s.cells[at.K_LOCK_BACK]),
+    at.RULE_TARGET: lambda s: (s.equity / s.start - 1.0, s.cells[at.K_TARGET]),
+}
+_BOOK_RULES = _RULES | {
+    at.RULE_LOSSES: lambda s: (_losses(s.row), s.row[at.B_MAX_LOSSES]),
+    at.RULE_GUARD: lambda s: (_stops(s.row), s.cells[at.K_GUARD_COUNT]),
+    at.RULE_LOW: lambda s: (_returns(s.row), s.row[at.B_LOW_RETURN]),
+    at.RULE_VOLATILITY: lambda s: (s.row[at.B_NATR], math.nan),
+    at.RULE_COOLDOWN: lambda s: (math.nan, s.row[at.B_COOLDOWN] / 1_000.0),
+}
+_ACCOUNT_RULES = _RULES | {at.RULE_GUARD: lambda s: (math.nan, s.cells[at.K_GUARD_COUNT])}
+
+
 def measure_rule(row: Floats, rule: int) -> Pair:
     """Return what a rule measures now and its limit: fractions, or counts; NaN where there is no figure."""
     p, k = scope_cells(row)
-    is_book = len(row) == at.W_BOOK
-    cells, start = row[k:], row[p + at.P_DAY_START]
-    equity, low = row[[at.B_EQUITY, at.B_EQUITY_LOW] if is_book else [at.A_EQUITY, at.A_EQUITY_LOW]]
-    high = cells[at.K_DAY_HIGH]
-    pairs: dict[int, Any] = {
-        at.RULE_DAILY: lambda: (1.0 - low / start, row[at.B_MAX_DAILY_LOSS if is_book else at.A_MAX_DAILY_LOSS]),
-        at.RULE_DRAWDOWN: lambda: (1.0 - low / cells[at.K_PEAK], cells[at.K_MAX_DRAWDOWN]),
-        at.RULE_LOCK: lambda: ((high - equity) / (high - start) if high > start else 0.0, cells[at.K_LOCK_BACK]),
-        at.RULE_TARGET: lambda: (equity / start - 1.0, cells[at.K_TARGET]),
-    }
-    if is_book:
-        pairs |= {
-            at.RULE_LOSSES: lambda: (_losses(row), row[at.B_MAX_LOSSES]),
-            at.RULE_GUARD: lambda: (_stops(row), cells[at.K_GUARD_COUNT]),
-            at.RULE_LOW: lambda: (_returns(row), row[at.B_LOW_RETURN]),
-            at.RULE_VOLATILITY: lambda: (row[at.B_NATR], math.nan),
-            at.RULE_COOLDOWN: lambda: (math.nan, row[at.B_COOLDOWN] / 1_000.0),
-        }
+    if len(row) == at.W_BOOK:
+        rules, equity, low, loss = _BOOK_RULES, row[at.B_EQUITY], row[at.B_EQUITY_LOW], row[at.B_MAX_DAILY_LOSS]
     else:
-        pairs[at.RULE_GUARD] = lambda: (math.nan, cells[at.K_GUARD_COUNT])
-    value, limit = pairs[rule]() if rule in pairs else NOTHING
+        rules, equity, low, loss = _ACCOUNT_RULES, row[at.A_EQUITY], row[at.A_EQUITY_LOW], row[at.A_MAX_DAILY_LOSS]
+    if rule not in rules:
+        return NOTHING
+    value, limit = rules[rule](_Scope(row, row[k:], row[p + at.P_DAY_START], equity, low, loss))
     return float(value), float(limit)
+
+
+def _given_back(scope: _Scope) -> float:
+    """Return the share of the day's highest gain that is lost again."""
+    high = scope.cells[at.K_DAY_HIGH]
+    return float((high - scope.equity) / (high - scope.start)) if high > scope.start else 0.0
 
 
 def open_loss(books: Floats) -> tuple[float, int]:
@@ -123,50 +143,74 @@ def _returns(row: Floats) -> float:
     return float(sum(row[at.B_RETURNS + n % at.HEALTH_TRADES] for n in inside))
 
 
+class _Denied(NamedTuple):
+    """A denied entry: all books, its own, the account, the settings of its plan and the decision's row."""
+
+    books: Floats
+    row: Floats
+    account: Floats
+    settings: Floats
+    decision: Floats
+
+    @property
+    def notional(self) -> float:
+        """Return quantity times price, in quote units."""
+        return float(self.decision[at.D_QUANTITY] * self.decision[at.D_CLOSE])
+
+    @property
+    def factor(self) -> float:
+        """Return what limits of exposure are multiplied by on this market."""
+        return LINEAR_FACTOR if self.row[at.B_LINEAR] else 1.0
+
+
+_DENIALS: dict[str, Callable[[_Denied], Any]] = {
+    "bad_price": lambda d: (abs(d.decision[at.D_CLOSE] / d.row[at.B_MARK] - 1.0), DEVIATION),
+    "slippage": lambda d: (d.decision[at.D_SLIPPAGE], d.settings[at.S_MAX_SLIPPAGE]),
+    "risk_per_trade": lambda d: _over(
+        (d.decision[at.D_RISK_TRADE], d.account[at.A_RISK_TRADE]),
+        (d.decision[at.D_RISK_OPEN], d.account[at.A_RISK_OPEN]),
+    ),
+    "below_minimum": lambda d: _over(
+        (d.decision[at.D_QUANTITY], d.settings[at.S_MIN_QUANTITY]),
+        (d.notional, d.settings[at.S_MIN_NOTIONAL]),
+        below=True,
+    ),
+    "above_maximum": lambda d: (d.decision[at.D_QUANTITY], d.settings[at.S_MAX_QUANTITY]),
+    "insufficient_funds": lambda d: (
+        d.notional * (1.0 / d.settings[at.S_LEVERAGE] + d.settings[at.S_TAKER]),
+        d.decision[at.D_FREE] * FUNDS,
+    ),
+    "rate_limit": lambda d: _over(
+        (d.decision[at.D_ORDERS] + 1.0, d.account[at.A_RATE_STRATEGY]),
+        (d.decision[at.D_ORDERS_ACCOUNT] + 1.0, d.account[at.A_RATE_ACCOUNT]),
+    ),
+    "max_open_positions": lambda d: _crowd(d.books, d.row, d.account, d.decision),
+    "max_open_orders": lambda d: (d.row[at.B_WORKING] + 1.0, d.settings[at.S_MAX_ORDERS]),
+    "exposure_strategy": lambda d: (
+        d.decision[at.D_STRATEGY_EXPOSURE],
+        d.row[at.B_MAX_EXPOSURE] * d.row[at.B_LEVERAGE],
+    ),
+    "exposure_market": lambda d: _over(
+        (d.decision[at.D_MARKET_NET], d.account[at.A_MARKET_NET] * d.factor),
+        (d.decision[at.D_MARKET_GROSS], d.account[at.A_MARKET_GROSS] * d.factor),
+    ),
+    "exposure_account": lambda d: (
+        d.decision[at.D_GROSS],
+        d.account[at.A_GROSS_LINEAR if d.row[at.B_LINEAR] else at.A_GROSS_SPOT],
+    ),
+    "liquidation_near": lambda d: (d.decision[at.D_LIQUIDATION], d.account[at.A_LIQUIDATION]),
+    "max_trades_per_day": lambda d: (d.decision[at.D_TRADES] + 1.0, d.settings[at.S_MAX_TRADES]),
+    "market_health": lambda d: (d.decision[at.D_HEALTH], math.nan),
+}
+
+
 def measure_denial(books: Floats, row: Floats, account: Floats, settings: Floats, decision: Floats, code: str) -> Pair:
     """Return what a denied entry measured and the limit: fractions, counts, or money in quote units."""
-    linear = bool(row[at.B_LINEAR])
-    factor = LINEAR_FACTOR if linear else 1.0
-    price, quantity = decision[at.D_CLOSE], decision[at.D_QUANTITY]
     if code in RULE_NAMES or code == "paused":
         return _rule(row, account, decision, code)
-    pairs: dict[str, Any] = {
-        "bad_price": lambda: (abs(price / row[at.B_MARK] - 1.0), DEVIATION),
-        "slippage": lambda: (decision[at.D_SLIPPAGE], settings[at.S_MAX_SLIPPAGE]),
-        "risk_per_trade": lambda: _over(
-            (decision[at.D_RISK_TRADE], account[at.A_RISK_TRADE]), (decision[at.D_RISK_OPEN], account[at.A_RISK_OPEN])
-        ),
-        "below_minimum": lambda: _over(
-            (quantity, settings[at.S_MIN_QUANTITY]), (quantity * price, settings[at.S_MIN_NOTIONAL]), below=True
-        ),
-        "above_maximum": lambda: (quantity, settings[at.S_MAX_QUANTITY]),
-        "insufficient_funds": lambda: (
-            quantity * price * (1.0 / settings[at.S_LEVERAGE] + settings[at.S_TAKER]),
-            decision[at.D_FREE] * FUNDS,
-        ),
-        "rate_limit": lambda: _over(
-            (decision[at.D_ORDERS] + 1.0, account[at.A_RATE_STRATEGY]),
-            (decision[at.D_ORDERS_ACCOUNT] + 1.0, account[at.A_RATE_ACCOUNT]),
-        ),
-        "max_open_positions": lambda: _crowd(books, row, account, decision),
-        "max_open_orders": lambda: (row[at.B_WORKING] + 1.0, settings[at.S_MAX_ORDERS]),
-        "exposure_strategy": lambda: (
-            decision[at.D_STRATEGY_EXPOSURE],
-            row[at.B_MAX_EXPOSURE] * row[at.B_LEVERAGE],
-        ),
-        "exposure_market": lambda: _over(
-            (decision[at.D_MARKET_NET], account[at.A_MARKET_NET] * factor),
-            (decision[at.D_MARKET_GROSS], account[at.A_MARKET_GROSS] * factor),
-        ),
-        "exposure_account": lambda: (
-            decision[at.D_GROSS],
-            account[at.A_GROSS_LINEAR if linear else at.A_GROSS_SPOT],
-        ),
-        "liquidation_near": lambda: (decision[at.D_LIQUIDATION], account[at.A_LIQUIDATION]),
-        "max_trades_per_day": lambda: (decision[at.D_TRADES] + 1.0, settings[at.S_MAX_TRADES]),
-        "market_health": lambda: (decision[at.D_HEALTH], math.nan),
-    }
-    value, limit = pairs[code]() if code in pairs else NOTHING
+    if code not in _DENIALS:
+        return NOTHING
+    value, limit = _DENIALS[code](_Denied(books, row, account, settings, decision))
     return float(value), float(limit)
 
 
