@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayFeed"]
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 class ReplayFeed:
@@ -77,6 +78,18 @@ class ReplayFeed:
     def again(self) -> ReplayFeed:
         """Return the same candles at the same speed from the start."""
         return ReplayFeed(self.series, speed=self._speed, label=self.label)
+
+    @property
+    def opens_ms(self) -> Ints:
+        """Return when the candles of each instant opened."""
+        return self._opens
+
+    def merged(self) -> tuple[Ints, Ints, Ints]:
+        """Return the order of all candles: where instants start (one more at the end), market numbers and row numbers.
+
+        The candles of instant k are numbers starts[k]..starts[k + 1] of the other two.
+        """
+        return self._starts.astype(np.int64), self._market.astype(np.int64), self._place.astype(np.int64)
 
     def pause_s(self) -> float:
         """Return the seconds between two instants at the present speed, 0 at max."""

@@ -14,15 +14,15 @@ from numba.np import arrayobj
 
 from stratnb.kernels.jit import F8, STEP, Kernel
 
-__all__ = ["call_step", "caller"]
+__all__ = ["call_step", "caller", "lent", "part"]
 
 WHOLE = types.int64
 
 
-def _view(context: Any, builder: Any, array: Any, start: Any, size: Any) -> Any:
-    """Build a borrowed one-dimensional view, without reference counting."""
-    source = arrayobj.make_array(F8)(context, builder, array)
-    view = arrayobj.make_array(F8)(context, builder)
+def _view(context: Any, builder: Any, array: Any, start: Any, size: Any, of: Any = F8, to: Any = F8) -> Any:
+    """Build a borrowed one-dimensional view of a contiguous array, without reference counting."""
+    source = arrayobj.make_array(of)(context, builder, array)
+    view = arrayobj.make_array(to)(context, builder)
     eight = context.get_constant(types.intp, 8)
     arrayobj.populate_array(
         view,
@@ -33,6 +33,44 @@ def _view(context: Any, builder: Any, array: Any, start: Any, size: Any) -> Any:
         meminfo=None,
     )
     return view._getvalue()
+
+
+def _emit_part(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Emit a borrowed view of a stretch of an array's memory."""
+    array, start, size = values
+    return _view(context, builder, array, start, size, of=signature.args[0], to=signature.return_type)
+
+
+def _typed_part(typing: Any, array: Any, start: Any, size: Any) -> Any:
+    """Borrow `size` cells of a contiguous array of 8-byte numbers, from its flat place `start` on; counts nothing."""
+    return types.Array(array.dtype, 1, "C")(array, WHOLE, WHOLE), _emit_part
+
+
+part: Any = intrinsic(_typed_part)
+
+
+def _emit_lent(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Emit the same array without its owner."""
+    kind = signature.return_type
+    source = arrayobj.make_array(kind)(context, builder, values[0])
+    lent_ = arrayobj.make_array(kind)(context, builder)
+    arrayobj.populate_array(
+        lent_,
+        data=source.data,
+        shape=source.shape,
+        strides=source.strides,
+        itemsize=source.itemsize,
+        meminfo=None,
+    )
+    return lent_._getvalue()
+
+
+def _typed_lent(typing: Any, array: Any) -> Any:
+    """Borrow an array that the caller keeps alive: what is done with it counts no references."""
+    return array(array), _emit_lent
+
+
+lent: Any = intrinsic(_typed_lent)
 
 
 def _call(context: Any, builder: Any, address: Any, signature: Any, values: Any) -> Any:

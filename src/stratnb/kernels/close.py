@@ -22,6 +22,7 @@ from stratnb.kernels.layout import (
     B_ORDER,
     B_ORDER_MS,
     B_QUANTITY,
+    B_RESERVED,
     C_TIME,
     D_ACTION,
     D_CLOSE,
@@ -276,10 +277,13 @@ def close_candle(
 ) -> bool:
     """Step one strategy with a closed base candle; True when its primary closed (the decision row is then filled).
 
-    With `late` only the timeframes that ended in a gap before this candle are closed.
+    With `late` only the timeframes that ended in a gap before this candle are closed. Otherwise the account is the sum
+    of the books, and stays it: it is summed anew when an order came or changed.
     """
     closed = close_roles(code, params, memory, candle, late)
     if closed:
+        order, reserved = books[slot, B_ORDER], books[slot, B_RESERVED]
         decide(code, params, memory, books, slot, account, decision)
-        sum_account(books, account)
+        if late or books[slot, B_ORDER] != order or books[slot, B_RESERVED] != reserved:
+            sum_account(books, account)
     return closed

@@ -22,7 +22,21 @@ import numpy as np
 import platformdirs
 from numba import njit, objmode, types
 
-__all__ = ["F8", "F8X2", "I8", "STEP", "Ints", "Kernel", "PythonKernel", "Row", "entry", "helper", "kernel", "python"]
+__all__ = [
+    "F8",
+    "F8X2",
+    "I8",
+    "STEP",
+    "Ints",
+    "Kernel",
+    "PythonKernel",
+    "Row",
+    "entry",
+    "helper",
+    "inlined",
+    "kernel",
+    "python",
+]
 
 Row: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -72,6 +86,11 @@ def _on_disk(function: Callable[..., Any]) -> bool:
 def helper(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function callable from kernels; it is compiled into each caller."""
     return njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a helper that is always compiled into its caller, so that arrays lent to it cost nothing to pass."""
+    return njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 class Kernel(Generic[P, R]):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from stratnb.kernels.address import caller
+from stratnb.kernels.address import caller, lent
 from stratnb.kernels.close import close_candle, copy_candle, enter
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
@@ -60,7 +60,7 @@ def open_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
 def touch_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Resolve stop and targets of a book against a candle; append fill rows after n and return their new number."""
-    return fill_touch(params, book, candle, fills, n)
+    return fill_touch(lent(params), lent(book), lent(candle), lent(fills), n)
 
 
 @entry(types.void(F8, F8))
@@ -78,13 +78,13 @@ def arm_position(code: Ints, params: Row, memory: Row, book: Row) -> None:
 @entry(WHOLE(F8X2, F8, F8X2, F8, REAL))
 def settle_all(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) -> int:
     """Mark the books to one instant and evaluate the protections; bits: 1 a strategy's fired, 2 the account's."""
-    return settle(books, account, candles, fresh, now_ms)
+    return settle(lent(books), lent(account), lent(candles), lent(fresh), now_ms)
 
 
 @entry(types.void(F8X2, F8))
 def update_account(books: Row, account: Row) -> None:
     """Fold the books into the account row."""
-    sum_account(books, account)
+    sum_account(lent(books), lent(account))
 
 
 @entry(types.void(F8, REAL))

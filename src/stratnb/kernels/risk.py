@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     A_DAY,
     A_DRAWDOWN,
@@ -65,10 +65,10 @@ from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
 from stratnb.kernels.rules import fold_rules, start_day
 from stratnb.kernels.trade import equity_at, place_exit, unrealized
 
-__all__ = ["settle", "sum_account"]
+__all__ = ["note_sums", "protect", "settle", "settle_book", "sum_account", "terms_of"]
 
 
-@helper
+@inlined
 def mark(book: Row, candle: Row) -> None:
     """Mark the book to the close, and to the candle's adverse extreme for the protections."""
     held = book[B_QUANTITY]
@@ -85,25 +85,27 @@ def mark(book: Row, candle: Row) -> None:
         book[B_DRAWDOWN] = max(book[B_DRAWDOWN], 1.0 - book[B_EQUITY] / book[B_PEAK_EQUITY])
 
 
-@helper
-def sum_account(books: Row, account: Row) -> None:
-    """Fold the books into the account: equity, free balance, exposures, open positions; in slot order."""
-    equity, low, free = account[A_START], account[A_START], account[A_START]
-    gross, net, opened, reserved = 0.0, 0.0, 0.0, 0.0
-    for s in range(books.shape[0]):
-        book = books[s]
-        if book[B_USED] == 0.0:
-            continue
-        pnl = book[B_REALIZED] - book[B_COSTS]
-        equity += book[B_EQUITY] - book[B_CAPITAL]
-        low += book[B_EQUITY_LOW] - book[B_CAPITAL]
-        free += pnl - abs(book[B_QUANTITY]) * book[B_AVERAGE] / book[B_LEVERAGE] - book[B_RESERVED]
-        if book[B_LINEAR] != 0.0:
-            free += unrealized(book, book[B_MARK])
-        gross += abs(book[B_QUANTITY]) * book[B_MARK]
-        net += book[B_QUANTITY] * book[B_MARK]
-        reserved += book[B_RESERVED]
-        opened += 1.0 if book[B_QUANTITY] != 0.0 or book[B_ORDER] == ORDER_ENTRY else 0.0
+@inlined
+def terms_of(book: Row) -> tuple[float, float, float, float, float, float, float, float]:
+    """Return what a book adds to the account: to equity, its low, free (two), gross, net, reserved, open positions."""
+    pnl = book[B_REALIZED] - book[B_COSTS]
+    return (
+        book[B_EQUITY] - book[B_CAPITAL],
+        book[B_EQUITY_LOW] - book[B_CAPITAL],
+        pnl - abs(book[B_QUANTITY]) * book[B_AVERAGE] / book[B_LEVERAGE] - book[B_RESERVED],
+        unrealized(book, book[B_MARK]) if book[B_LINEAR] != 0.0 else 0.0,
+        abs(book[B_QUANTITY]) * book[B_MARK],
+        book[B_QUANTITY] * book[B_MARK],
+        book[B_RESERVED],
+        1.0 if book[B_QUANTITY] != 0.0 or book[B_ORDER] == ORDER_ENTRY else 0.0,
+    )
+
+
+@inlined
+def note_sums(
+    account: Row, equity: float, low: float, free: float, gross: float, net: float, reserved: float, opened: float
+) -> None:
+    """Write the sums over the books into the account; peak and drawdown follow."""
     account[A_EQUITY] = equity
     account[A_EQUITY_LOW] = low
     account[A_FREE] = free
@@ -117,6 +119,20 @@ def sum_account(books: Row, account: Row) -> None:
 
 
 @helper
+def sum_account(books: Row, account: Row) -> None:
+    """Fold the books into the account: equity, free balance, exposures, open positions; in slot order."""
+    equity, low, free = account[A_START], account[A_START], account[A_START]
+    gross, net, opened, reserved = 0.0, 0.0, 0.0, 0.0
+    for s in range(books.shape[0]):
+        if books[s, B_USED] == 0.0:
+            continue
+        a, b, c, d, e, f, g, h = terms_of(books[s])
+        equity, low, free = equity + a, low + b, free + c + d
+        gross, net, reserved, opened = gross + e, net + f, reserved + g, opened + h
+    note_sums(account, equity, low, free, gross, net, reserved, opened)
+
+
+@inlined
 def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
     """Mark one book and evaluate its protections; return 1 when one fired, else 0."""
     fired = 0
@@ -134,7 +150,7 @@ def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
     return fired
 
 
-@helper
+@inlined
 def settle_account(books: Row, account: Row, news: float, now_ms: float) -> int:
     """Evaluate the account's protections; return 2 when one halts it (all is then closed), 1 for a pause, else 0."""
     fired = 0
@@ -185,14 +201,20 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     if inside > account[A_DAY]:
         start_day(account, A_STATE, A_RISK, inside, account[A_EQUITY])
     sum_account(books, account)
-    fired |= settle_account(books, account, news, now_ms)
+    return fired | protect(books, account, news, inside, now_ms)
+
+
+@inlined
+def protect(books: Row, account: Row, news: float, inside: float, now_ms: float) -> int:
+    """Evaluate the account's protections on its sums, begin the day that comes, release what ends; as `settle`."""
+    fired = settle_account(books, account, news, now_ms)
     if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
         turn_midnight(books, account, inside + 1.0)
     release_due(books, account, now_ms)
     return fired
 
 
-@helper
+@inlined
 def release_due(books: Row, account: Row, now_ms: float) -> None:
     """Let act what fired, and end the rules that lasted until now."""
     if account[A_RISK + K_NEXT] <= now_ms:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
     B_AVERAGE,
@@ -110,7 +110,7 @@ def round_nearest(value: float, step: float) -> float:
     return steps_to(math.floor(value / step + 0.5), step)
 
 
-@helper
+@inlined
 def write_fill(
     fills: Row, n: int, sign: float, quantity: float, price: float, fee: float, time: float, reason: float
 ) -> int:
@@ -219,7 +219,7 @@ def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     return n
 
 
-@helper
+@inlined
 def too_small(settings: Row, quantity: float, price: float) -> bool:
     """Tell whether a quantity is below what the market takes as one order."""
     edge = 1.0 - 1e-9
@@ -227,7 +227,7 @@ def too_small(settings: Row, quantity: float, price: float) -> bool:
     return bool(quantity < least or quantity * price < settings[S_MIN_NOTIONAL] * edge)
 
 
-@helper
+@inlined
 def target_quantity(settings: Row, book: Row, k: int, left: float, price: float) -> float:
     """Return what target k closes of what is left: all of it when the rest could not be sold alone.
 
@@ -241,7 +241,7 @@ def target_quantity(settings: Row, book: Row, k: int, left: float, price: float)
     return 0.0 if too_small(settings, quantity, price) else quantity
 
 
-@helper
+@inlined
 def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Resolve stop and targets of the open position against one candle; return the new number of fills."""
     held = book[B_QUANTITY]
@@ -300,13 +300,13 @@ def place_entry(book: Row, sign: float, quantity: float, reserved: float, risk: 
     book[B_ORDER_RISK] = risk
 
 
-@helper
+@inlined
 def unrealized(book: Row, price: float) -> float:
     """Return the open profit at a price."""
     return book[B_QUANTITY] * (price - book[B_AVERAGE]) if book[B_QUANTITY] != 0.0 else 0.0
 
 
-@helper
+@inlined
 def equity_at(book: Row, price: float) -> float:
     """Return capital + realized + unrealized - costs at a price."""
     return float(book[B_CAPITAL] + book[B_REALIZED] + unrealized(book, price) - book[B_COSTS])

@@ -19,7 +19,15 @@ from stratnb.market_data.candles import Candles, Gaps, market_from
 from stratnb.model import Fill, Market, Trade, installed_version
 from stratnb.research.failing import told
 from stratnb.research.figures import equity_figures, trade_figures
-from stratnb.research.frames import equity_frame, fills_frame, trades_frame
+from stratnb.research.frames import (
+    equity_frame,
+    exposure_frame,
+    fills_frame,
+    held_at,
+    orders_frame,
+    trades_frame,
+    waiting_order,
+)
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
@@ -32,7 +40,7 @@ from stratnb.strategy.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "backtest", "configure", "load_run"]
+__all__ = ["Backtest", "Strategy", "backtest", "check_inputs", "check_kinds", "configure", "load_run"]
 
 Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
@@ -103,6 +111,23 @@ class Backtest:
     def equity(self) -> pd.DataFrame:
         """Return equity and drawdown (fraction) at each candle's close, indexed by closing time (UTC)."""
         return equity_frame(self.close_ms, self.equity_curve, self.capital)
+
+    @property
+    def orders(self) -> pd.DataFrame:
+        """Return one row per order that was filled, and the one that still waits at the end."""
+        waiting = waiting_order(self.book, self.plan.fill_reason)
+        return orders_frame(self.all_fills, waiting, name=self.name, symbol=self.candles.symbol)
+
+    @property
+    def drawdown(self) -> pd.Series[float]:
+        """Return the fall from the highest equity so far at each candle's close, a fraction."""
+        return self.equity["drawdown"]
+
+    @property
+    def exposure(self) -> pd.DataFrame:
+        """Return what was held at each candle's close: quantity, notional (signed, quote units) and share of equity."""
+        close = self.candles.close[: len(self.equity_curve)]
+        return exposure_frame(self.close_ms, held_at(self.fill_rows, self.close_ms), close, self.equity_curve)
 
     @property
     def denials(self) -> dict[str, int]:
@@ -202,13 +227,21 @@ class Backtest:
 
 
 def configure(
-    strategy: Strategy, candles: Candles, *, market: Market | None = None, overrides: Mapping[str, Any] | None = None
+    strategy: Strategy,
+    candles: Candles,
+    *,
+    market: Market | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    guess: Callable[..., Market] = market_from,
 ) -> tuple[Plan, tuple[Finding, ...]]:
-    """Return the plan of a strategy on these candles, and the warnings of its document."""
-    _check_kinds(market)
+    """Return the plan of a strategy on these candles, and the warnings of its document.
+
+    A market that is not given is what `guess(candles, kind=...)` returns.
+    """
+    check_kinds(market)
     document = strategy.to_document() if isinstance(strategy, StrategyConfig) else strategy
     loaded = build_config(document, overrides=overrides, symbol=candles.symbol, market=market)
-    known = market or market_from(candles, kind=loaded.config.market.kind)
+    known = market or guess(candles, kind=loaded.config.market.kind)
     return build_plan(loaded.config, known, base=candles.timeframe), loaded.findings
 
 
@@ -231,8 +264,8 @@ def backtest(
     `cancelled()` asked. With `decisions` every decision row is kept, with "entries" those that entered, which is what
     tells the stop of each trade. Raises `ConfigError` before anything runs.
     """
-    _check(candles, cash)
-    _check_kinds(market, limits, decisions)
+    check_inputs(candles, cash)
+    check_kinds(market, limits, decisions)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
@@ -276,7 +309,7 @@ def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:
     return rows[rows[:, at.D_ACTION] == at.ENTER] if which == "entries" else rows.copy()
 
 
-def _check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
+def check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
     """Raise for what is no market, no limits of an account, or no choice of the decisions to keep."""
     for given, kind, hint in ((market, Market, "Market('BTC/USDT', tick=0.01)"), (limits, AccountLimits, LIMITS_HINT)):
         if given is not None and not isinstance(given, kind):
@@ -287,7 +320,7 @@ def _check_kinds(market: object, limits: object = None, decisions: object = Fals
         raise ConfigError("enum", f"decisions {decisions!r} is not known", value=decisions, hint=hint)
 
 
-def _check(candles: Candles, cash: float) -> None:
+def check_inputs(candles: Candles, cash: float) -> None:
     """Raise for what is not a series of candles, an empty one, or an unusable start of the account."""
     if not isinstance(candles, Candles):
         what, hint = type(candles).__name__, "load them with load_candles, one series at a time"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import utc_text
-from stratnb.strategy.plan import Floats, Plan
+from stratnb.strategy.plan import Floats, Ints, Plan
 
-__all__ = ["told"]
+__all__ = ["told", "told_of"]
 
 
 @contextmanager
@@ -22,6 +22,16 @@ def told(plan: Plan, memory: Floats) -> Iterator[None]:
         yield
     except Exception as error:
         raise _failed(plan, memory, error) from error
+
+
+@contextmanager
+def told_of(plans: Sequence[Plan], memories: Sequence[Floats], at_work: Ints) -> Iterator[None]:
+    """Do so for several plans; `at_work[0]` is the number of the one that raised."""
+    try:
+        yield
+    except Exception as error:
+        number = int(at_work[0])
+        raise _failed(plans[number], memories[number], error) from error
 
 
 def _failed(plan: Plan, memory: Floats, error: Exception) -> ConfigError:

@@ -1,0 +1,239 @@
+"""Several strategies on several markets of one account and its risk rules, over history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.errors import ConfigError, Finding, nearest
+from stratnb.exchange.replay import ReplayFeed
+from stratnb.kernels import layout as at
+from stratnb.kernels import loop
+from stratnb.kernels.beside import prepare
+from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, TERMS, run_many
+from stratnb.market_data.candles import Candles
+from stratnb.model import Market
+from stratnb.research.backtest import CHUNK, FILL_BUFFER, REASON_CELLS, Backtest, check_inputs, check_kinds
+from stratnb.research.failing import told_of
+from stratnb.research.instances import Instance, Strategies, instances
+from stratnb.research.portfolio_result import Portfolio
+from stratnb.services.ledger import AccountLimits, new_account, open_book
+
+__all__ = ["Portfolio", "portfolio"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """A buffer that the kernel fills, and copies of what it held, with the number of the strategy of each row."""
+
+    buffer: Floats
+    owners: Ints
+    parts: list[Floats] = field(default_factory=list)
+    parts_owners: list[Ints] = field(default_factory=list)
+
+    def keep(self, count: int, *, only: bool = False) -> None:
+        """Copy the first rows; with `only` those of decisions that entered."""
+        rows, owners = self.buffer[:count], self.owners[:count]
+        chosen = rows[:, at.D_ACTION] == at.ENTER if only else slice(None)
+        self.parts.append(rows[chosen].copy())
+        self.parts_owners.append(owners[chosen].copy())
+
+    def whole(self) -> tuple[Floats, Ints]:
+        """Return all rows in the order in which they happened, and their strategies."""
+        rows, owners = [self.buffer[:0], *self.parts], [self.owners[:0], *self.parts_owners]
+        return np.concatenate(rows), np.concatenate(owners)
+
+
+class _Run:
+    """The tables of a run: what the kernel reads, what it changes, and what it collected so far."""
+
+    def __init__(
+        self, made: Sequence[Instance], feed: ReplayFeed, cash: float, limits: AccountLimits | None, keep: bool
+    ) -> None:
+        n, sizes, widths = len(made), _sizes(feed.series), _sizes([each.width for each in made])
+        self.made, self.feed, self.limits, self.done = made, feed, limits, 0
+        self.books, self.account = np.zeros((n, at.W_BOOK)), new_account(cash, limits)
+        for book, each in zip(self.books, made, strict=True):
+            open_book(book, each.plan, cash=cash, market=each.number)
+            book[at.B_ENTRIES] = at.ENTRIES_ON
+        flat = [_flat([table(each) for each in made]) for table in TABLES]
+        numbers = np.array([each.number for each in made])
+        self.equity_at = _starts(sizes[numbers])
+        places = [column for _, starts, lengths in flat for column in (starts, lengths)]
+        columns = [numbers, *places, widths, self.equity_at, np.zeros(n, np.int64)]
+        self.lanes = np.ascontiguousarray(np.stack(columns, axis=1), np.int64)
+        assert self.lanes.shape[1] == len(LANE_COLUMNS)
+        self.tables = (np.tile(loop.parts(), (n, 1)), self.lanes, *(table for table, _, _ in flat))
+        memory, starts, lengths = flat[2]
+        self.memories = [memory[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+        self.rows = (np.concatenate([each.rows() for each in feed.series]), _starts(sizes), *feed.merged())
+        self.equity, self.curves = np.empty(sizes[numbers].sum()), np.empty((len(feed), len(CURVES)))
+        room = max(FILL_BUFFER, 2 * at.MAX_FILLS * n)
+        self.fills = _Rows(np.empty((room, at.W_FILL)), np.empty(room, np.int64))
+        room = max(CHUNK, 2 * n) if keep else 0
+        self.decisions = _Rows(np.empty((room, int(widths.max()))), np.empty(room, np.int64))
+        self.counts, self.at_work = np.zeros((n, REASON_CELLS)), np.zeros(1, np.int64)
+        self.work = (np.full(len(sizes), -1), np.zeros(n), np.zeros((n, TERMS)), np.empty(int(widths.max())))
+
+    def advance(self, decisions: bool | Literal["entries"]) -> None:
+        """Run some instants more."""
+        fills, log = self.fills, self.decisions
+        stop = min(len(self.feed), self.done + max(1, CHUNK // len(self.made)))
+        kept = (fills.buffer, fills.owners, log.buffer, log.owners, self.counts, self.at_work)
+        state = (self.books, self.account, self.rows, self.done, stop, self.equity, self.curves)
+        with told_of([each.plan for each in self.made], self.memories, self.at_work):
+            self.done, f, d = run_many(self.tables, *state, kept, self.work)
+        fills.keep(f)
+        log.keep(d, only=decisions == "entries")
+
+    def results(self) -> dict[str, Backtest]:
+        """Return what each strategy did, by label."""
+        fills, decisions = self.fills.whole(), self.decisions.whole()
+        return {each.label: self._result(s, each, fills, decisions) for s, each in enumerate(self.made)}
+
+    def _result(self, s: int, each: Instance, fills: tuple[Floats, Ints], decisions: tuple[Floats, Ints]) -> Backtest:
+        start, done = int(self.equity_at[s]), int(self.lanes[s, -1])
+        return Backtest(
+            plan=each.plan,
+            candles=each.candles,
+            capital=float(self.books[s, at.B_CAPITAL]),
+            equity_curve=self.equity[start : start + done],
+            fill_rows=fills[0][fills[1] == s],
+            decision_rows=np.ascontiguousarray(decisions[0][decisions[1] == s, : each.width]),
+            reasons=each.plan.counts(list(self.counts[s])),
+            book=self.books[s],
+            account=self.account,
+            findings=each.findings,
+            complete=done == len(each.candles),
+            limits=self.limits,
+        )
+
+
+TABLES: tuple[Callable[[Instance], Any], ...] = (
+    lambda each: each.plan.code,
+    lambda each: each.plan.params,
+    lambda each: each.plan.memory(),
+)
+
+
+def _sizes(items: Iterable[Any]) -> Ints:
+    """Return lengths, or numbers, as an array."""
+    return np.array([item if isinstance(item, int) else len(item) for item in items], np.int64)
+
+
+def _starts(sizes: Ints) -> Ints:
+    """Return where each stretch begins when they lie one after the other."""
+    return np.concatenate(([0], np.cumsum(sizes)))[:-1].astype(np.int64)
+
+
+def _flat(tables: Sequence[Any]) -> tuple[Any, Ints, Ints]:
+    """Return tables as one, where each begins, and how long each is."""
+    sizes = _sizes(tables)
+    return np.concatenate(tables), _starts(sizes), sizes
+
+
+def portfolio(
+    strategies: Strategies,
+    candles: Candles | Iterable[Candles],
+    *,
+    market: Market | Mapping[str, Market] | None = None,
+    cash: float = 10_000.0,
+    limits: AccountLimits | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    decisions: bool | Literal["entries"] = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Portfolio:
+    """Run several strategies on several markets of one account, with its risk rules, and return the result.
+
+    `strategies` is one strategy or a sequence (names, paths, documents, configurations), each run on every series of
+    `candles`; a pair (strategy, symbol) runs on that market alone; a mapping gives the labels: `{"slow": "trend-rider",
+    "fast": ("simple-levels", "BTC/USDT")}`. Without one the label is the strategy's name, with "@" and the symbol when
+    there are several series. Their order is the order of registration: at each instant the one before has the first
+    claim on the account's room. `market` is the only series' market, or a mapping by symbol; what is not given is
+    inferred. All series have one timeframe; they may have gaps and start and end at different times.
+
+    `cash` is the account's start in quote units, of which each strategy gets its `capital`; `limits` are the account's;
+    `overrides` change every strategy; `decisions`, `progress(done, all)` in instants, and `cancelled()` are as in
+    `backtest`. Raises `ConfigError` before anything runs.
+    """
+    series = _series(candles)
+    check_inputs(series[0], cash)
+    check_kinds(None, limits, decisions)
+    feed = ReplayFeed(series)
+    made = instances(strategies, series, markets=_markets(market, series), overrides=overrides)
+    prepare([run_many])
+    run, total = _Run(made, feed, cash, limits, bool(decisions)), len(feed)
+    if progress is not None:
+        progress(0, total)
+    while run.done < total and not (cancelled is not None and cancelled()):
+        run.advance(decisions)
+        if progress is not None:
+            progress(run.done, total)
+    fills, owners = run.fills.whole()
+    return Portfolio(
+        backtests=run.results(),
+        cash=float(cash),
+        close_ms=feed.opens_ms[: run.done] + feed.step_ms,
+        curves=run.curves[: run.done],
+        fill_rows=fills,
+        fill_owners=owners,
+        account=run.account,
+        findings=_told(made, run.books, cash),
+        complete=run.done == total,
+        limits=limits,
+    )
+
+
+def _series(candles: Any) -> tuple[Candles, ...]:
+    """Return the series, or raise when there is none, or one is empty or no series."""
+    series = (candles,) if isinstance(candles, Candles) or not isinstance(candles, Iterable) else tuple(candles)
+    if not series:
+        raise ConfigError("no_candles", "there are no candles", hint="give at least one series")
+    for each in series:
+        check_inputs(each, 1.0)
+    return series
+
+
+def _markets(given: Any, series: Sequence[Candles]) -> dict[str, Market]:
+    """Return the markets that were given, by symbol."""
+    symbols = [each.symbol for each in series]
+    if isinstance(given, Market):
+        check_kinds(given)
+        if len(series) > 1:
+            hint = "give a mapping of symbols to markets"
+            raise ConfigError("market_unknown", f"one market for {len(series)} series", value=given.symbol, hint=hint)
+        return {symbols[0]: given}
+    if given is not None and not isinstance(given, Mapping):
+        check_kinds(given)
+    found = dict(given or {})
+    for symbol, market in found.items():
+        check_kinds(market)
+        if symbol not in symbols:
+            close = nearest(str(symbol), symbols) or tuple(symbols[:10])
+            hint = f"there are candles of {', '.join(close)}"
+            raise ConfigError("market_unknown", f"there are no candles of {symbol!r}", value=symbol, hint=hint)
+    return found
+
+
+def _told(made: Sequence[Instance], books: Floats, cash: float) -> tuple[Finding, ...]:
+    """Return the warnings of the documents under their labels, and one when more than the account is allotted."""
+    found = [
+        Finding(f"{each.label} {x.path}".strip(), x.code, x.message, x.value, x.hint, x.source, x.severity)
+        for each in made
+        for x in each.findings
+    ]
+    share = float(books[:, at.B_CAPITAL].sum()) / cash
+    if share > 1.0 + 1e-9:
+        text = (
+            f"the strategies are allotted {share:.4g} times the account; its free balance denies what it cannot carry"
+        )
+        found.append(Finding("capital", "capital_over", text, share, "lower capital.amount", severity="warning"))
+    return tuple(found)
