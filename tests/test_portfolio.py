@@ -49,7 +49,12 @@ DOCUMENTS = (
         exits=EXITS,
         execution={"leverage": 3},
     ),
-    document("dice", **BASIC, analyzers=[{"kind": "dice"}], sizing={"kind": "fixed_fraction", "fraction": 0.6}),
+    document(
+        "dice",
+        **BASIC,
+        indicators={"loud": {"kind": "natr", "period": 14}},
+        analyzers=[{"kind": "dice"}], sizing={"kind": "fixed_fraction", "fraction": 0.6},
+    ),
 )
 BINDING = {
     "defaults": AccountLimits(),
@@ -58,6 +63,9 @@ BINDING = {
     "daily-loss": AccountLimits(daily_loss=0.01, max_per_market=None, risk_open=None),
     "daily-loss-kept": AccountLimits(daily_loss=0.01, flatten=False, max_drawdown=0.03),
     "guard": AccountLimits(stop_loss_guard={"count": 3, "window_s": 3600, "pause_s": 1200}),  # type: ignore[arg-type]
+    "gains": AccountLimits(
+        daily_target=0.004, profit_lock={"arm": 0.002, "give_back": 0.3}, volatility_halt=0.9  # type: ignore[arg-type]
+    ),
     "free": FREE,
 }
 EXPECTED = {
@@ -66,6 +74,7 @@ EXPECTED = {
     "daily-loss": "daily_loss",
     "daily-loss-kept": "daily_loss",
     "guard": "paused",
+    "gains": "paused",
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stratnb.observer import ObserverBoard, observe
     from stratnb.parity import parity
     from stratnb.research.backtest import Backtest, backtest
+    from stratnb.research.portfolio import Portfolio, portfolio
     from stratnb.strategy.documents import build_config, library
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Halt",
     "Market",
     "ObserverBoard",
+    "Portfolio",
     "Refused",
     "RetryLater",
     "StratnbError",
@@ -39,6 +41,7 @@ __all__ = [
     "load_candles",
     "observe",
     "parity",
+    "portfolio",
     "resample",
     "synthetic_market",
 ]
@@ -51,6 +54,7 @@ _HOMES = {
     "observer": ("ObserverBoard", "observe"),
     "parity": ("parity",),
     "research.backtest": ("Backtest", "backtest"),
+    "research.portfolio": ("Portfolio", "portfolio"),
     "strategy.documents": ("build_config", "library"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from stratnb.kernels.address import caller
+from stratnb.kernels.address import caller, lent
 from stratnb.kernels.checks import check_entry
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
@@ -280,6 +280,8 @@ def close_candle(
     With `late` only the timeframes that ended in a gap before this candle are closed. Otherwise the account is the sum
     of the books, and stays it: it is summed anew when an order came or changed.
     """
+    code, params, memory, candle = lent(code), lent(params), lent(memory), lent(candle)
+    books, account, decision = lent(books), lent(account), lent(decision)
     closed = close_roles(code, params, memory, candle, late)
     if closed:
         order, reserved = books[slot, B_ORDER], books[slot, B_RESERVED]

@@ -161,6 +161,9 @@ def run(
     collects decision rows when it has any; `counts` counts reason codes. Returns (next candle, fills, decisions) and
     stops early when a buffer is full: call again from there. All state is in memory, books and account.
     """
+    calls, code, params, memory = lent(calls), lent(code), lent(params), lent(memory)
+    books, account, candles, fills = lent(books), lent(account), lent(candles), lent(fills)
+    equity, decisions, counts = lent(equity), lent(decisions), lent(counts)
     n, d, i = 0, 0, start
     candle, fresh, decision, book = np.empty((1, W_CANDLE)), np.ones(1), np.empty(decisions.shape[1]), books[0]
     keep = decisions.shape[0] > 0
