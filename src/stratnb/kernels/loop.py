@@ -54,7 +54,7 @@ THREE: Any = types.UniTuple(WHOLE, 3)  # type: ignore[no-untyped-call]
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
 def open_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Fill the pending order of a book at the candle's open; append fill rows after n and return their new number."""
-    return fill_open(params, book, candle, fills, n)
+    return fill_open(lent(params), lent(book), lent(candle), lent(fills), n)
 
 
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
@@ -66,7 +66,7 @@ def touch_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
 @entry(types.void(F8, F8))
 def apply(book: Row, fill: Row) -> None:
     """Apply one fill to a book and complete its row."""
-    apply_fill(book, fill)
+    apply_fill(lent(book), lent(fill))
 
 
 @entry(types.void(I8, F8, F8, F8))

@@ -56,11 +56,11 @@ WHOLE = types.int64
 Tables: TypeAlias = tuple[Ints, Ints, Ints, Row, Row]
 Feed: TypeAlias = tuple[Row, Ints, Ints, Ints, Ints]
 Log: TypeAlias = tuple[Row, Ints, Row, Ints, Row, Ints]
-Work: TypeAlias = tuple[Ints, Row, Row, Row]
+Work: TypeAlias = tuple[Ints, Row, Row, Row, Ints]
 TABLES: Any = types.Tuple((I8X2, I8X2, I8, F8, F8))  # type: ignore[no-untyped-call]
 FEED: Any = types.Tuple((F8X2, I8, I8, I8, I8))  # type: ignore[no-untyped-call]
 LOG: Any = types.Tuple((F8X2, I8, F8X2, I8, F8X2, I8))  # type: ignore[no-untyped-call]
-WORK: Any = types.Tuple((I8, F8, F8X2, F8))  # type: ignore[no-untyped-call]
+WORK: Any = types.Tuple((I8, F8, F8X2, F8, I8))  # type: ignore[no-untyped-call]
 
 # One row a strategy: its market, where its tables lie in the flat ones and how long they are, the length of its
 # decision row, where its equity lies, and how many of its candles are done.
@@ -201,18 +201,26 @@ def drop_entries(books: Row, account: Row) -> None:
 
 
 @inlined
-def gap_before(code: Ints, candles: Row, first: int, j: int) -> bool:
-    """Tell whether candles of a market that starts at row `first` are missing before row j."""
-    return j > first and candles[j, C_TIME] != candles[j - 1, C_TIME] + code[H_BASE_MS]
+def take_instant(feed: Feed, base_ms: float, k: int, rows: Ints, gaps: Ints) -> float:
+    """Note which row each market has at instant k, and whether candles are missing before it; return the instant."""
+    candles, firsts, starts, markets, places = feed
+    time_ms = 0.0
+    for j in range(starts[k], starts[k + 1]):
+        m, place = markets[j], places[j]
+        row = firsts[m] + place
+        time_ms = candles[row, C_TIME]
+        rows[m] = row
+        gaps[m] = 1 if place > 0 and time_ms != candles[row - 1, C_TIME] + base_ms else 0
+    return time_ms + base_ms
 
 
 @inlined
 def open_instant(
-    tables: Tables, books: Row, account: Row, feed: Feed, work: Work, log: Log, n: int, d: int
+    tables: Tables, books: Row, account: Row, candles: Row, work: Work, log: Log, n: int, d: int
 ) -> tuple[int, int]:
     """Close what ended in a gap and resolve what was pending, strategy by strategy; return fills and decisions."""
-    lanes, code, candles, firsts, where = tables[1], tables[2], feed[0], feed[1], log[5]
-    rows, still, row = work[0], work[1], work[3]
+    lanes, where = tables[1], log[5]
+    rows, still, row, gaps = work[0], work[1], work[3], work[4]
     for s in range(lanes.shape[0]):
         market = lanes[s, L_MARKET]
         j = rows[market]
@@ -220,7 +228,7 @@ def open_instant(
             continue
         where[0] = s
         candle = part(candles, j * W_CANDLE, W_CANDLE)
-        if gap_before(code, candles, firsts[market], j):
+        if gaps[market] != 0:
             d = step(tables, books, account, candle, s, True, row, log, d)
             still[s] = 0.0
         if books[s, B_ORDER] != ORDER_NONE or books[s, B_QUANTITY] != 0.0:
@@ -256,7 +264,7 @@ def lend(tables: Tables, feed: Feed, log: Log, work: Work) -> tuple[Tables, Feed
         (lent(tables[0]), lent(tables[1]), lent(tables[2]), lent(tables[3]), lent(tables[4])),
         (lent(feed[0]), lent(feed[1]), lent(feed[2]), lent(feed[3]), lent(feed[4])),
         (lent(log[0]), lent(log[1]), lent(log[2]), lent(log[3]), lent(log[4]), lent(log[5])),
-        (lent(work[0]), lent(work[1]), lent(work[2]), lent(work[3])),
+        (lent(work[0]), lent(work[1]), lent(work[2]), lent(work[3]), lent(work[4])),
     )
 
 
@@ -281,26 +289,24 @@ def run_many(
     of instant k are numbers starts[k]..starts[k + 1] of markets and places (row within the market). `equity` gets each
     strategy's at its own closes, `curves` (instants, CURVES) the account's. `log` is fills and their owners, decisions
     (no rows: not kept) and their owners, counts (strategies, reasons), and the strategy at work, which names the one
-    that raised. `work` is room: rows of -1 (markets), zeros (strategies), (strategies, TERMS) and the widest decision.
+    that raised. `work` is room: rows of -1 (markets), zeros (strategies), (strategies, TERMS), the widest decision
+    and gaps (markets).
     Returns (next instant, fills, decisions) and stops early when a buffer is full: call again from there. All state is
     in memory, books, account, lanes and work.
     """
     tables, feed, log, work = lend(tables, feed, log, work)
     books, account, equity, curves = lent(books), lent(account), lent(equity), lent(curves)
-    candles, firsts, starts, markets, places = feed
-    lanes, code, fills, decisions, rows = tables[1], tables[2], log[0], log[2], work[0]
+    candles, fills, decisions, lanes, base_ms = feed[0], log[0], log[2], tables[1], float(tables[2][H_BASE_MS])
     n, d, k, size = 0, 0, start, lanes.shape[0]
     keep = decisions.shape[0] > 0
     while k < stop and n + MAX_FILLS * size <= fills.shape[0] and (not keep or d + 2 * size <= decisions.shape[0]):
-        for j in range(starts[k], starts[k + 1]):
-            rows[markets[j]] = firsts[markets[j]] + places[j]
-        now_ms = candles[rows[markets[starts[k]]], C_TIME] + code[H_BASE_MS]
-        n, d = open_instant(tables, books, account, feed, work, log, n, d)
+        now_ms = take_instant(feed, base_ms, k, work[0], work[4])
+        n, d = open_instant(tables, books, account, candles, work, log, n, d)
         if settle_due(lanes, books, account, candles, work, now_ms):
             drop_entries(books, account)
         d = close_instant(tables, books, account, candles, work, equity, log, d)
         curves[k, 0], curves[k, 1] = account[A_EQUITY], account[A_GROSS]
         curves[k, 2], curves[k, 3] = account[A_NET], account[A_OPEN]
-        rows[:] = -1
+        work[0][:] = -1
         k += 1
     return k, n, d

@@ -80,7 +80,13 @@ class _Run:
         room = max(CHUNK, 2 * n) if keep else 0
         self.decisions = _Rows(np.empty((room, int(widths.max()))), np.empty(room, np.int64))
         self.counts, self.at_work = np.zeros((n, REASON_CELLS)), np.zeros(1, np.int64)
-        self.work = (np.full(len(sizes), -1), np.zeros(n), np.zeros((n, TERMS)), np.empty(int(widths.max())))
+        self.work = (
+            np.full(len(sizes), -1),
+            np.zeros(n),
+            np.zeros((n, TERMS)),
+            np.empty(int(widths.max())),
+            np.zeros(len(sizes), np.int64),
+        )
 
     def advance(self, decisions: bool | Literal["entries"]) -> None:
         """Run some instants more."""
