@@ -53,7 +53,8 @@ DOCUMENTS = (
         "dice",
         **BASIC,
         indicators={"loud": {"kind": "natr", "period": 14}},
-        analyzers=[{"kind": "dice"}], sizing={"kind": "fixed_fraction", "fraction": 0.6},
+        analyzers=[{"kind": "dice"}],
+        sizing={"kind": "fixed_fraction", "fraction": 0.6},
     ),
 )
 BINDING = {
@@ -64,7 +65,9 @@ BINDING = {
     "daily-loss-kept": AccountLimits(daily_loss=0.01, flatten=False, max_drawdown=0.03),
     "guard": AccountLimits(stop_loss_guard={"count": 3, "window_s": 3600, "pause_s": 1200}),  # type: ignore[arg-type]
     "gains": AccountLimits(
-        daily_target=0.004, profit_lock={"arm": 0.002, "give_back": 0.3}, volatility_halt=0.9  # type: ignore[arg-type]
+        daily_target=0.004,
+        profit_lock={"arm": 0.002, "give_back": 0.3},
+        volatility_halt=0.9,  # type: ignore[arg-type]
     ),
     "free": FREE,
 }

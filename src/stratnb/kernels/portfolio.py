@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
 from numba import types
 
 from stratnb.kernels.address import lent, part
@@ -49,18 +50,18 @@ from stratnb.kernels.loop import CLOSE, THREE, call_close, resolve
 from stratnb.kernels.risk import note_sums, protect, settle_book, sum_account, terms_of
 from stratnb.kernels.rules import start_day
 
-__all__ = ["CURVES", "LANE_COLUMNS", "TERMS", "run_many"]
+__all__ = ["CURVES", "LANE_COLUMNS", "run_many"]
 
 I8X2 = types.int64[:, ::1]
 WHOLE = types.int64
 Tables: TypeAlias = tuple[Ints, Ints, Ints, Row, Row]
 Feed: TypeAlias = tuple[Row, Ints, Ints, Ints, Ints]
 Log: TypeAlias = tuple[Row, Ints, Row, Ints, Row, Ints]
-Work: TypeAlias = tuple[Ints, Row, Row, Row, Ints]
+Work: TypeAlias = tuple[Ints, Row, Row, Ints]
 TABLES: Any = types.Tuple((I8X2, I8X2, I8, F8, F8))  # type: ignore[no-untyped-call]
 FEED: Any = types.Tuple((F8X2, I8, I8, I8, I8))  # type: ignore[no-untyped-call]
 LOG: Any = types.Tuple((F8X2, I8, F8X2, I8, F8X2, I8))  # type: ignore[no-untyped-call]
-WORK: Any = types.Tuple((I8, F8, F8X2, F8, I8))  # type: ignore[no-untyped-call]
+WORK: Any = types.Tuple((I8, F8, F8, I8))  # type: ignore[no-untyped-call]
 
 # One row a strategy: its market, where its tables lie in the flat ones and how long they are, the length of its
 # decision row, where its equity lies, and how many of its candles are done.
@@ -148,13 +149,13 @@ def sum_terms(terms: Row, account: Row) -> None:
 
 
 @inlined
-def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, now_ms: float) -> int:
+def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, terms: Row, now_ms: float) -> int:
     """Settle like `risk.settle`, leaving out what is known to stay: bits as there.
 
     A book is still when it was flat without an order at its last settlement, which fired and released nothing, and
     nothing happened in it since. All that a settlement computes from such a book on the same day is what it holds.
     """
-    rows, still, terms = work[0], work[1], work[2]
+    rows, still = work[0], work[1]
     fired, news, inside, day = 0, 0.0, math.floor((now_ms - 1.0) / DAY_MS), account[A_DAY]
     account[A_NOW] = now_ms
     if inside > day:
@@ -220,7 +221,7 @@ def open_instant(
 ) -> tuple[int, int]:
     """Close what ended in a gap and resolve what was pending, strategy by strategy; return fills and decisions."""
     lanes, where = tables[1], log[5]
-    rows, still, row, gaps = work[0], work[1], work[3], work[4]
+    rows, still, row, gaps = work
     for s in range(lanes.shape[0]):
         market = lanes[s, L_MARKET]
         j = rows[market]
@@ -243,7 +244,7 @@ def close_instant(
 ) -> int:
     """Close the candles strategy by strategy and note their equity; return the number of decisions."""
     lanes, where = tables[1], log[5]
-    rows, still, row = work[0], work[1], work[3]
+    rows, still, row, _ = work
     for s in range(lanes.shape[0]):
         j = rows[lanes[s, L_MARKET]]
         if j < 0:
@@ -264,7 +265,7 @@ def lend(tables: Tables, feed: Feed, log: Log, work: Work) -> tuple[Tables, Feed
         (lent(tables[0]), lent(tables[1]), lent(tables[2]), lent(tables[3]), lent(tables[4])),
         (lent(feed[0]), lent(feed[1]), lent(feed[2]), lent(feed[3]), lent(feed[4])),
         (lent(log[0]), lent(log[1]), lent(log[2]), lent(log[3]), lent(log[4]), lent(log[5])),
-        (lent(work[0]), lent(work[1]), lent(work[2]), lent(work[3]), lent(work[4])),
+        (lent(work[0]), lent(work[1]), lent(work[2]), lent(work[3])),
     )
 
 
@@ -289,8 +290,7 @@ def run_many(
     of instant k are numbers starts[k]..starts[k + 1] of markets and places (row within the market). `equity` gets each
     strategy's at its own closes, `curves` (instants, CURVES) the account's. `log` is fills and their owners, decisions
     (no rows: not kept) and their owners, counts (strategies, reasons), and the strategy at work, which names the one
-    that raised. `work` is room: rows of -1 (markets), zeros (strategies), (strategies, TERMS), the widest decision
-    and gaps (markets).
+    that raised. `work` is room: rows of -1 (markets), flags (strategies), the widest decision, gaps (markets).
     Returns (next instant, fills, decisions) and stops early when a buffer is full: call again from there. All state is
     in memory, books, account, lanes and work.
     """
@@ -298,11 +298,13 @@ def run_many(
     books, account, equity, curves = lent(books), lent(account), lent(equity), lent(curves)
     candles, fills, decisions, lanes, base_ms = feed[0], log[0], log[2], tables[1], float(tables[2][H_BASE_MS])
     n, d, k, size = 0, 0, start, lanes.shape[0]
-    keep = decisions.shape[0] > 0
+    # Made here, the compiler knows that it overlaps no book: what is lent costs a third more.
+    terms, keep = np.zeros((size, TERMS)), decisions.shape[0] > 0
+    work[1][:] = 0.0
     while k < stop and n + MAX_FILLS * size <= fills.shape[0] and (not keep or d + 2 * size <= decisions.shape[0]):
-        now_ms = take_instant(feed, base_ms, k, work[0], work[4])
+        now_ms = take_instant(feed, base_ms, k, work[0], work[3])
         n, d = open_instant(tables, books, account, candles, work, log, n, d)
-        if settle_due(lanes, books, account, candles, work, now_ms):
+        if settle_due(lanes, books, account, candles, work, terms, now_ms):
             drop_entries(books, account)
         d = close_instant(tables, books, account, candles, work, equity, log, d)
         curves[k, 0], curves[k, 1] = account[A_EQUITY], account[A_GROSS]

@@ -14,7 +14,7 @@ from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.kernels.beside import prepare
-from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, TERMS, run_many
+from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.research.backtest import CHUNK, FILL_BUFFER, REASON_CELLS, Backtest, check_inputs, check_kinds
@@ -80,13 +80,8 @@ class _Run:
         room = max(CHUNK, 2 * n) if keep else 0
         self.decisions = _Rows(np.empty((room, int(widths.max()))), np.empty(room, np.int64))
         self.counts, self.at_work = np.zeros((n, REASON_CELLS)), np.zeros(1, np.int64)
-        self.work = (
-            np.full(len(sizes), -1),
-            np.zeros(n),
-            np.zeros((n, TERMS)),
-            np.empty(int(widths.max())),
-            np.zeros(len(sizes), np.int64),
-        )
+        flags, widest = np.zeros(n), np.empty(int(widths.max()))
+        self.work = (np.full(len(sizes), -1), flags, widest, np.zeros(len(sizes), np.int64))
 
     def advance(self, decisions: bool | Literal["entries"]) -> None:
         """Run some instants more."""
