@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import types
 
 from stratnb.kernels.address import caller
 from stratnb.kernels.checks import check_entry
+from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
@@ -19,6 +22,7 @@ from stratnb.kernels.layout import (
     B_ENTRIES,
     B_EQUITY,
     B_HELD,
+    B_NATR,
     B_ORDER,
     B_ORDER_MS,
     B_QUANTITY,
@@ -72,7 +76,6 @@ from stratnb.kernels.layout import (
     S_LEVERAGE,
     S_LOT,
     S_MIN_CANDLES,
-    S_SLIPPAGE,
     S_TAKER,
     SEG_FILTERS,
     SEG_SIZING,
@@ -120,7 +123,8 @@ def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, eq
     memory[R_PRICE] = price
     memory[R_EQUITY] = equity
     memory[R_FREE] = free
-    memory[R_COST] = 2.0 * (params[S_TAKER] + params[S_SLIPPAGE])
+    natr = memory[code[H_NATR]] if code[H_NATR] != 0 else math.nan
+    memory[R_COST] = 2.0 * (params[S_TAKER] + expected_slippage(params, natr))
     step_segment(code, params, memory, SEG_SIZING)
     return float(memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]])
 
@@ -145,7 +149,7 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
     if reason == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
-        place_entry(book, sign, quantity, cost, loss_at_stop(params, quantity, price, stop))
+        place_entry(book, sign, quantity, cost, loss_at_stop(params, book[B_NATR], quantity, price, stop))
         note_order(book, account[A_NOW])
     return reason
 

@@ -62,7 +62,10 @@ FILL_NAN, FILL_ZERO = 0, 1
 (S_MAX_SLIPPAGE, S_MAX_QUANTITY, S_MAX_ORDERS, S_MAX_TRADES, S_HEALTH, S_DRAWDOWN, S_FACTORS) = range(24, 31)
 S_STREAK = 31
 MAX_FACTORS = 20
-W_SETTINGS = 51
+(S_SLIPPAGE_MODEL, S_SLIPPAGE_FACTOR, S_THROUGH) = range(51, 54)
+W_SETTINGS = 54
+SLIPPAGE_FIXED, SLIPPAGE_VOLATILITY, SLIPPAGE_VOLUME = 0.0, 1.0, 2.0
+THROUGH, TOUCH = 1.0 - 1e-6, -1e-6  # how many ticks beyond a target the price trades when it fills
 MODE_VOTE, MODE_WEIGHTED, MODE_COVERAGE = 0, 1, 2
 
 # A higher timeframe while it is being built, in the plan's memory.
@@ -126,6 +129,7 @@ MAX_FILLS = 12
 
 # Reasons of fills; targets and exit blocks are numbered.
 (REASON_ENTRY, REASON_MANUAL, REASON_KILL, REASON_RISK, REASON_SWITCH, REASON_TRANSFER, REASON_ADOPTED) = range(7)
+REASON_END = 7
 REASON_TARGET = 10
 REASON_EXIT = 100
 

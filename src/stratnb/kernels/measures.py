@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AVERAGE,
@@ -21,7 +22,6 @@ from stratnb.kernels.layout import (
     ORDERS_KEPT,
     S_LEVERAGE,
     S_LINEAR,
-    S_SLIPPAGE,
     S_TAKER,
 )
 
@@ -57,9 +57,9 @@ def pending_notional(books: Row) -> float:
 
 
 @helper
-def loss_at_stop(settings: Row, quantity: float, price: float, stop: float) -> float:
+def loss_at_stop(settings: Row, natr: float, quantity: float, price: float, stop: float) -> float:
     """Return what a quantity loses from its price to its stop, with the costs of both fills; NaN without a stop."""
-    cost = settings[S_TAKER] + settings[S_SLIPPAGE]
+    cost = settings[S_TAKER] + expected_slippage(settings, natr)
     return float(quantity * (abs(price - stop) + cost * (price + stop)))
 
 

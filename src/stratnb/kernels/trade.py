@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from stratnb.kernels.costs import slippage
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
@@ -24,6 +25,7 @@ from stratnb.kernels.layout import (
     B_HELD,
     B_LEVELS,
     B_LOSSES,
+    B_NATR,
     B_OPENED_MS,
     B_ORDER,
     B_ORDER_QUANTITY,
@@ -50,6 +52,7 @@ from stratnb.kernels.layout import (
     C_LOW,
     C_OPEN,
     C_TIME,
+    C_VOLUME,
     DAY_MS,
     F_AFTER,
     F_AVERAGE,
@@ -71,9 +74,8 @@ from stratnb.kernels.layout import (
     S_MAKER,
     S_MIN_NOTIONAL,
     S_MIN_QUANTITY,
-    S_SLIPPAGE,
     S_TAKER,
-    S_TICK,
+    S_THROUGH,
     W_LEVEL,
 )
 from stratnb.kernels.protections import count_trade, note_order
@@ -210,7 +212,8 @@ def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
         quantity = book[B_ORDER_QUANTITY]
         if kind == ORDER_EXIT:
             quantity = min(quantity, abs(book[B_QUANTITY]))
-        price = candle[C_OPEN] * (1.0 + sign * settings[S_SLIPPAGE])
+        slip = slippage(settings, book[B_NATR], quantity, candle[C_VOLUME])
+        price = candle[C_OPEN] * (1.0 + sign * slip)
         if quantity > 0.0:
             fee = settings[S_TAKER] * quantity * price
             n = write_fill(fills, n, sign, quantity, price, fee, candle[C_TIME], book[B_ORDER_REASON])
@@ -248,7 +251,7 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
     if held == 0.0:
         return n
     side = 1.0 if held > 0.0 else -1.0
-    left, stop, slip = abs(held), book[B_STOP], settings[S_SLIPPAGE]
+    left, stop = abs(held), book[B_STOP]
     first, best = candle[C_OPEN], candle[C_HIGH] if side > 0.0 else candle[C_LOW]
     worst = candle[C_LOW] if side > 0.0 else candle[C_HIGH]
     gap = side * (first - stop) <= 0.0
@@ -257,7 +260,7 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
         level = book[B_LEVELS + k * W_LEVEL]
         if gap or left <= 0.0 or k < book[B_DONE] or book[B_LEVELS + k * W_LEVEL + 2] != 0.0:
             continue
-        through = side * (best - level) >= settings[S_TICK] * (1.0 - 1e-6)
+        through = side * (best - level) >= settings[S_THROUGH]
         at_open = side * (first - level) > 0.0
         price = first if at_open else level
         quantity = target_quantity(settings, book, k, left, price)
@@ -270,7 +273,7 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
             left = 0.0 if quantity >= left else left - quantity
     if left > 0.0 and (gap or touched):
         base = first if gap else stop
-        price = base * (1.0 - side * slip)
+        price = base * (1.0 - side * slippage(settings, book[B_NATR], left, candle[C_VOLUME]))
         if not gap:
             price = max(price, worst) if side > 0.0 else min(price, worst)
         fee = settings[S_TAKER] * left * price

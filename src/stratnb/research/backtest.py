@@ -17,6 +17,7 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles, Gaps, market_from
 from stratnb.model import Fill, Market, Trade, installed_version
+from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told
 from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import equity_frame, fills_frame, trades_frame
@@ -255,6 +256,9 @@ def backtest(
         kept_decisions.append(_kept(log[:d], decisions))
         if progress is not None:
             progress(done, n)
+    if done == n and plan.config.execution.simulation.end == "close":
+        kept_fills.append(close_at_end(plan, books, 0, account, rows[-1]))
+        equity[-1] = books[0, at.B_EQUITY]
     return Backtest(
         plan=plan,
         candles=candles,

@@ -18,6 +18,7 @@ from stratnb.kernels.layout import (
     H_ANALYZERS,
     H_ROW,
     REASON_ADOPTED,
+    REASON_END,
     REASON_ENTRY,
     REASON_EXIT,
     REASON_KILL,
@@ -45,6 +46,7 @@ FILL_REASONS = {
     REASON_SWITCH: "switch_close",
     REASON_TRANSFER: "transfer",
     REASON_ADOPTED: "adopted_stop",
+    REASON_END: "end_of_data",
 }
 
 

@@ -184,7 +184,12 @@ class Simulation(Section):
 
     taker_fee: float | None = Field(None, ge=0, le=0.1, title="Taker fee", json_schema_extra=FRACTION)
     maker_fee: float | None = Field(None, ge=-0.01, le=0.1, title="Maker fee", json_schema_extra=FRACTION)
+    slippage_model: Literal["fixed", "spread", "volatility", "volume"] = Field("fixed", title="Slippage model")
     slippage: float = Field(0.0005, ge=0, le=0.1, title="Slippage", json_schema_extra=FRACTION)
+    half_spread: float = Field(0.0002, ge=0, le=0.1, title="Half the spread", json_schema_extra=FRACTION)
+    slippage_factor: float = Field(0.1, ge=0, le=10, title="Slippage per NATR, or per root of the share of volume")
+    touch: bool = Field(False, title="Targets fill when touched")
+    end: Literal["mark", "close"] = Field("mark", title="Open position at the end of a backtest")
 
 
 class Execution(Section):

@@ -15,6 +15,7 @@ from stratnb.strategy.sections import Risk
 
 __all__ = ["limit", "limit_settings", "settings_row"]
 
+MODELS = {"volatility": at.SLIPPAGE_VOLATILITY, "volume": at.SLIPPAGE_VOLUME}
 MODES = {"vote": at.MODE_VOTE, "weighted": at.MODE_WEIGHTED, "coverage": at.MODE_COVERAGE}
 
 
@@ -40,7 +41,10 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_LEVERAGE] = config.execution.leverage
     row[at.S_TAKER] = market.taker_fee if costs.taker_fee is None else costs.taker_fee
     row[at.S_MAKER] = market.maker_fee if costs.maker_fee is None else costs.maker_fee
-    row[at.S_SLIPPAGE] = costs.slippage
+    row[at.S_SLIPPAGE] = costs.half_spread if costs.slippage_model == "spread" else costs.slippage
+    row[at.S_SLIPPAGE_MODEL] = MODELS.get(costs.slippage_model, at.SLIPPAGE_FIXED)
+    row[at.S_SLIPPAGE_FACTOR] = costs.slippage_factor
+    row[at.S_THROUGH] = market.tick * (at.TOUCH if costs.touch else at.THROUGH)
     row[at.S_TICK] = market.tick
     row[at.S_LOT] = market.lot
     row[at.S_MIN_QUANTITY] = market.min_quantity
