@@ -13,6 +13,7 @@ import numpy.typing as npt
 from stratnb.errors import Halt, Refused, RetryLater
 from stratnb.exchange.base import Execution, OrderReport
 from stratnb.kernels import layout as at
+from stratnb.kernels.stored import fill_from
 from stratnb.model import Order, OrderState
 
 __all__ = ["PaperBook"]
@@ -187,4 +188,4 @@ class PaperBook:
 
 
 def _execution(row: tuple[int, str, str, bytes]) -> Execution:
-    return Execution(row[0], row[1], row[2], np.frombuffer(row[3]).copy())
+    return Execution(row[0], row[1], row[2], fill_from(row[3]))

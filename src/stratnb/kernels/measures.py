@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.costs import expected_slippage
+from stratnb.kernels.costs import expected_slippage, liquidation_price
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AVERAGE,
@@ -26,8 +26,6 @@ from stratnb.kernels.layout import (
 )
 
 __all__ = ["liquidation_room", "loss_at_stop", "market_exposure", "open_risk", "orders_since", "pending_notional"]
-
-MAINTENANCE = 0.005
 
 
 @helper
@@ -98,12 +96,9 @@ def orders_since(books: Row, slot: int, since_ms: float) -> tuple[float, float]:
 
 @helper
 def liquidation_room(settings: Row, sign: float, price: float, stop: float) -> float:
-    """Return the distance of the isolated liquidation price in stop distances; NaN without leverage or stop.
-
-    Long: price (1 - 1/L) / (1 - m), short: price (1 + 1/L) / (1 + m), with maintenance m (trading_rules 8).
-    """
+    """Return the distance of the isolated liquidation price in stop distances; NaN without leverage or stop."""
     leverage = settings[S_LEVERAGE]
     if settings[S_LINEAR] == 0.0 or leverage <= 1.0:
         return math.nan
-    at = price * (1.0 - sign / leverage) / (1.0 - sign * MAINTENANCE)
+    at = liquidation_price(settings, sign, price)
     return float(sign * (price - at) / abs(price - stop))

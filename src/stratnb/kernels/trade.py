@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from stratnb.kernels.costs import slippage
+from stratnb.kernels.costs import liquidation_price, next_funding, slippage
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
@@ -21,6 +21,8 @@ from stratnb.kernels.layout import (
     B_DAY_TRADES,
     B_DONE,
     B_FIRST_STOP,
+    B_FUNDING_AT,
+    B_FUNDING_OPEN,
     B_GAINS,
     B_HELD,
     B_LEVELS,
@@ -28,6 +30,7 @@ from stratnb.kernels.layout import (
     B_NATR,
     B_OPENED_MS,
     B_ORDER,
+    B_ORDER_PRICE,
     B_ORDER_QUANTITY,
     B_ORDER_REASON,
     B_ORDER_RISK,
@@ -57,6 +60,7 @@ from stratnb.kernels.layout import (
     F_AFTER,
     F_AVERAGE,
     F_FEE,
+    F_FUNDING,
     F_PRICE,
     F_QUANTITY,
     F_REALIZED,
@@ -64,14 +68,19 @@ from stratnb.kernels.layout import (
     F_SIGN,
     F_TIME,
     F_TRADE,
+    MARGIN_ISOLATED,
     MAX_TARGETS,
     ORDER_ENTRY,
     ORDER_EXIT,
     ORDER_NONE,
     REASON_ENTRY,
+    REASON_LIQUIDATION,
     REASON_TARGET,
+    S_LIQUIDATION_FEE,
     S_LOT,
+    S_MAINTENANCE,
     S_MAKER,
+    S_MARGIN,
     S_MIN_NOTIONAL,
     S_MIN_QUANTITY,
     S_TAKER,
@@ -80,7 +89,15 @@ from stratnb.kernels.layout import (
 )
 from stratnb.kernels.protections import count_trade, note_order
 
-__all__ = ["apply_fill", "fill_open", "fill_touch", "place_exit", "round_down", "round_nearest"]
+__all__ = [
+    "apply_fill",
+    "fill_open",
+    "fill_touch",
+    "place_exit",
+    "place_liquidation",
+    "round_down",
+    "round_nearest",
+]
 
 
 @helper
@@ -145,6 +162,7 @@ def open_trade(book: Row, fill: Row, quantity: float) -> None:
     book[B_STOP_REASON] = 0.0
     book[B_TARGETS] = 0.0
     book[B_DONE] = 0.0
+    book[B_FUNDING_AT] = next_funding(book, fill[F_TIME])
     day = math.floor(fill[F_TIME] / DAY_MS)
     book[B_DAY_TRADES] = book[B_DAY_TRADES] + 1.0 if day == book[B_TRADE_DAY] else 1.0
     book[B_TRADE_DAY] = day
@@ -196,6 +214,8 @@ def apply_fill(book: Row, fill: Row) -> None:
     fill[F_AFTER] = book[B_QUANTITY]
     fill[F_TRADE] = book[B_TRADE_NO]
     fill[F_AVERAGE] = average
+    fill[F_FUNDING] = book[B_FUNDING_OPEN]
+    book[B_FUNDING_OPEN] = 0.0
     if held != 0.0 and book[B_QUANTITY] == 0.0:
         close_trade(book, fill)
         rest = abs(signed) - abs(held)
@@ -213,9 +233,11 @@ def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
         if kind == ORDER_EXIT:
             quantity = min(quantity, abs(book[B_QUANTITY]))
         slip = slippage(settings, book[B_NATR], quantity, candle[C_VOLUME])
-        price = candle[C_OPEN] * (1.0 + sign * slip)
+        price, rate = candle[C_OPEN] * (1.0 + sign * slip), settings[S_TAKER]
+        if book[B_ORDER_REASON] == REASON_LIQUIDATION:
+            price, rate = book[B_ORDER_PRICE], rate + settings[S_LIQUIDATION_FEE]
         if quantity > 0.0:
-            fee = settings[S_TAKER] * quantity * price
+            fee = rate * quantity * price
             n = write_fill(fills, n, sign, quantity, price, fee, candle[C_TIME], book[B_ORDER_REASON])
         book[B_ORDER] = ORDER_NONE
         book[B_RESERVED] = 0.0
@@ -245,8 +267,21 @@ def target_quantity(settings: Row, book: Row, k: int, left: float, price: float)
 
 
 @helper
+def is_liquidated(settings: Row, book: Row, side: float, first: float, worst: float) -> bool:
+    """Tell whether a candle liquidates an isolated position: it opens beyond that price, or meets it first."""
+    at = liquidation_price(settings, side, book[B_AVERAGE])
+    if side * (first - at) <= 0.0:
+        return True
+    return bool(side * (worst - at) <= 0.0 and not side * (book[B_STOP] - at) >= 0.0)
+
+
+@helper
 def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
-    """Resolve stop and targets of the open position against one candle; return the new number of fills."""
+    """Resolve liquidation, stop and targets of the open position against one candle; return the new number of fills.
+
+    A liquidation fills at its price and costs the maintenance margin and its fee, so that with leverage L exactly
+    1/L of the entry notional, which is the initial margin, and that fee are lost.
+    """
     held = book[B_QUANTITY]
     if held == 0.0:
         return n
@@ -254,6 +289,9 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
     left, stop = abs(held), book[B_STOP]
     first, best = candle[C_OPEN], candle[C_HIGH] if side > 0.0 else candle[C_LOW]
     worst = candle[C_LOW] if side > 0.0 else candle[C_HIGH]
+    liquidated = settings[S_MARGIN] == MARGIN_ISOLATED and is_liquidated(settings, book, side, first, worst)
+    if liquidated:
+        stop = liquidation_price(settings, side, book[B_AVERAGE])
     gap = side * (first - stop) <= 0.0
     touched = side * (worst - stop) <= 0.0
     for k in range(int(book[B_TARGETS])):
@@ -271,7 +309,10 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
             fee = settings[S_MAKER] * quantity * price
             n = write_fill(fills, n, -side, quantity, price, fee, candle[C_TIME], REASON_TARGET + k + 1.0)
             left = 0.0 if quantity >= left else left - quantity
-    if left > 0.0 and (gap or touched):
+    if left > 0.0 and liquidated:
+        fee = (settings[S_MAINTENANCE] + settings[S_LIQUIDATION_FEE]) * left * stop
+        n = write_fill(fills, n, -side, left, stop, fee, candle[C_TIME], REASON_LIQUIDATION)
+    elif left > 0.0 and (gap or touched):
         base = first if gap else stop
         price = base * (1.0 - side * slippage(settings, book[B_NATR], left, candle[C_VOLUME]))
         if not gap:
@@ -290,6 +331,14 @@ def place_exit(book: Row, reason: float) -> None:
         book[B_ORDER_QUANTITY] = abs(book[B_QUANTITY])
         book[B_ORDER_REASON] = reason
         book[B_RESERVED] = 0.0
+
+
+@helper
+def place_liquidation(book: Row, price: float) -> None:
+    """Put an order that closes the whole position at a price, in place of any other."""
+    book[B_ORDER] = ORDER_NONE
+    place_exit(book, REASON_LIQUIDATION)
+    book[B_ORDER_PRICE] = price
 
 
 @helper

@@ -18,7 +18,7 @@ from stratnb.multi.lane import Working
 from stratnb.services.positions import Book
 from stratnb.services.trades import fill_of
 
-__all__ = ["candle_row", "event_row", "fill_rows", "moved_row", "order_row", "risk_row"]
+__all__ = ["candle_row", "event_row", "fill_rows", "funding_row", "moved_row", "order_row", "risk_row"]
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -59,6 +59,19 @@ def moved_row(book: Book, row: Floats, *, reference: str, author: str, reason: s
     told |= {"quantity": signed, "price": price, "position_after": float(row[at.F_AFTER])}
     told |= {"realized": float(row[at.F_REALIZED])}
     return told | {"reference": reference, "author": author, "reason": reason, "time_ms": int(row[at.F_TIME])}
+
+
+def funding_row(book: Book, amount: float, time_ms: int) -> Row:
+    """Return what a position paid at a funding time as a row of `ledger`: a cost without lots."""
+    told = {
+        "strategy_id": book.strategy_id,
+        "symbol": book.symbol,
+        "kind": "funding",
+        "fee": amount,
+        "time_ms": time_ms,
+    }
+    told |= {"quantity": 0.0, "price": None, "realized": 0.0, "position_after": book.quantity}
+    return {**told, "reference": None, "author": "engine", "reason": "funding"}
 
 
 def order_row(work: Working, now_ms: int) -> Row:

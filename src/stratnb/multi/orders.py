@@ -26,7 +26,7 @@ __all__ = ["Clock", "Orders", "Working", "order_id"]
 
 Floats = npt.NDArray[np.float64]
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH})
+CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH, at.REASON_LIQUIDATION})
 
 
 @dataclass(frozen=True, slots=True)

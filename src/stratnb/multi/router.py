@@ -56,6 +56,7 @@ class Router:
         self._gap = np.zeros(0, bool)
         self.lanes: tuple[Lane, ...] = ()
         self.now_ms = 0
+        self._funding_time = -1.0
         self.candles = 0
         self.unrouted = 0
         self.dropped = 0
@@ -134,11 +135,32 @@ class Router:
 
     def _settle(self, now_ms: float) -> None:
         """Mark and protect; no entry goes on waiting where a state does not allow it any more."""
-        if not self._services.risk.settle(self._rows, self._fresh, now_ms):
+        fired = self._services.risk.settle(self._rows, self._fresh, now_ms)
+        if now_ms // at.FUNDING_MS != self._funding_time:
+            self._funding_time = now_ms // at.FUNDING_MS
+            self._tell_funding(int(now_ms))
+        if not fired:
             return
         self.enforce()
         for lane in self.lanes:
             self._announce(lane, "")
+
+    def _tell_funding(self, now_ms: int) -> None:
+        """Keep and announce what the positions paid at a funding time."""
+        for lane in self.lanes:
+            book = lane.context.book
+            paid = float(book.row[at.B_FUNDING]) - lane.funded
+            if paid:
+                lane.funded, lane.changed = float(book.row[at.B_FUNDING]), True
+                self._recorder.funding(book, paid, now_ms)
+                told = {
+                    "quantity": book.quantity,
+                    "price": float(book.row[at.B_MARK]),
+                    "reason": "funding",
+                    "paid": paid,
+                }
+                publish = book.events.publish
+                publish("POSITION_CHANGED", correlation_id=book.correlation or None, source="router", payload=told)
 
     def enforce(self) -> int:
         """Cancel the waiting entries of strategies whose state allows none; return how many there were.

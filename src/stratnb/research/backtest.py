@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told
 from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import equity_frame, fills_frame, trades_frame
+from stratnb.research.funding import FundingRates, stretches
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
@@ -221,6 +222,7 @@ def backtest(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
+    funding: FundingRates | None = None,
     decisions: bool | Literal["entries"] = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -229,11 +231,13 @@ def backtest(
 
     `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
     which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
-    `cancelled()` asked. With `decisions` every decision row is kept, with "entries" those that entered, which is what
+    `cancelled()` asked. `funding` are the rates of a linear market (`execution.simulation.funding_rate` without). With
+    `decisions` every decision row is kept, with "entries" those that entered, which is what
     tells the stop of each trade. Raises `ConfigError` before anything runs.
     """
     _check(candles, cash)
     _check_kinds(market, limits, decisions)
+    _check_funding(funding, candles)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
@@ -244,10 +248,14 @@ def backtest(
     fills = np.empty((FILL_BUFFER, at.W_FILL))
     log = np.empty((CHUNK if decisions else 0, plan.decision_width))
     calls = loop.parts()
+    rates = iter(_funding(plan, books[0], candles, funding))
+    until = 0
     if progress is not None:
         progress(0, n)
     while done < n and not (cancelled is not None and cancelled()):
-        stop = min(n, done + CHUNK)
+        if done == until:
+            until, books[0, at.B_FUNDING_RATE] = next(rates)
+        stop = min(until, done + CHUNK)
         with told(plan, memory):
             done, f, d = loop.run(
                 calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
@@ -269,10 +277,47 @@ def backtest(
         reasons=plan.counts(list(counts)),
         book=books[0],
         account=account,
-        findings=findings,
+        findings=(*findings, *_unfunded(plan, funding)),
         complete=done == n,
         limits=limits,
     )
+
+
+def _funding(plan: Plan, book: Floats, candles: Candles, funding: FundingRates | None) -> Sequence[tuple[int, float]]:
+    """Set the funding times of a book and return the rates by stretches of candles."""
+    if funding is None or not book[at.B_FUNDING_MS]:
+        return [(len(candles), plan.config.execution.simulation.funding_rate)]
+    book[at.B_FUNDING_MS] = funding.every_ms
+    close_ms = candles.open_time_ms + plan.base_ms
+    return stretches(funding, close_ms, plan.config.execution.simulation.funding_rate)
+
+
+def _unfunded(plan: Plan, funding: FundingRates | None) -> Iterator[Finding]:
+    """Yield the warning that positions of a linear market pay a funding rate that nobody gave."""
+    costs = plan.config.execution.simulation
+    if (
+        funding is None
+        and plan.market.kind == "linear"
+        and costs.funding
+        and "funding_rate" not in costs.model_fields_set
+    ):
+        path, hint = (
+            "execution.simulation.funding_rate",
+            "give funding=FundingRates(...), or write the rate to count with",
+        )
+        yield Finding(path, "funding_missing", "no funding rates are given; 0 is paid", 0.0, hint, severity="warning")
+
+
+def _check_funding(funding: object, candles: Candles) -> None:
+    """Raise for what are no funding rates of the candles' symbol."""
+    if funding is not None and not isinstance(funding, FundingRates):
+        hint = "FundingRates(symbol, time_ms, rates) of stratnb.research.funding"
+        raise ConfigError("type", f"{repr(funding)[:80]} is no table of funding rates", value=funding, hint=hint)
+    if funding is not None and funding.symbol != candles.symbol:
+        hint = f"give those of {candles.symbol}"
+        raise ConfigError(
+            "market_symbol", f"the funding rates are those of {funding.symbol}", value=funding.symbol, hint=hint
+        )
 
 
 def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:

@@ -21,7 +21,8 @@ def close_at_end(plan: Plan, books: Floats, slot: int, account: Floats, last: Fl
     the taker's fee, and the time of the close; book and account are settled after it.
     """
     book, fills = books[slot], np.zeros((at.MAX_FILLS, at.W_FILL))
-    book[[at.B_ORDER, at.B_RESERVED]] = 0.0
+    if book[at.B_ORDER] == at.ORDER_ENTRY or book[at.B_ORDER_REASON] != at.REASON_LIQUIDATION:
+        book[[at.B_ORDER, at.B_RESERVED]] = 0.0
     if book[at.B_QUANTITY] == 0.0:
         return fills[:0]
     close, close_ms = last[at.C_CLOSE], last[at.C_TIME] + plan.base_ms

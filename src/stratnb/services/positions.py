@@ -84,7 +84,8 @@ class Book:
             targets=tuple((float(price), float(share / original), bool(done)) for price, share, done in levels),
             unrealized_pnl=float(row[at.B_QUANTITY] * (row[at.B_MARK] - row[at.B_AVERAGE])),
             realized_pnl=float(row[at.B_REALIZED] - row[at.B_COSTS]),
-            fees=float(row[at.B_COSTS]),
+            fees=float(row[at.B_COSTS] - row[at.B_FUNDING]),
+            funding=float(row[at.B_FUNDING]),
         )
 
 

@@ -57,7 +57,7 @@ LATER: dict[str, frozenset[str]] = {
     "execution": frozenset(
         {"limit_offset", "limit_timeout_s", "post_only", "limit_fallback", "max_slippage", "exchange_stop"}
     ),
-    "execution.simulation": frozenset({"funding", "maintenance_margin", "latency_ms"}),
+    "execution.simulation": frozenset({"latency_ms"}),
 }
 _PLACES = {
     "indicator": "indicators.<name>",

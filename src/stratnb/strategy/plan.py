@@ -22,6 +22,7 @@ from stratnb.kernels.layout import (
     REASON_ENTRY,
     REASON_EXIT,
     REASON_KILL,
+    REASON_LIQUIDATION,
     REASON_MANUAL,
     REASON_RISK,
     REASON_SWITCH,
@@ -47,6 +48,7 @@ FILL_REASONS = {
     REASON_TRANSFER: "transfer",
     REASON_ADOPTED: "adopted_stop",
     REASON_END: "end_of_data",
+    REASON_LIQUIDATION: "liquidation",
 }
 
 

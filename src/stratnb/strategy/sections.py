@@ -189,6 +189,12 @@ class Simulation(Section):
     half_spread: float = Field(0.0002, ge=0, le=0.1, title="Half the spread", json_schema_extra=FRACTION)
     slippage_factor: float = Field(0.1, ge=0, le=10, title="Slippage per NATR, or per root of the share of volume")
     touch: bool = Field(False, title="Targets fill when touched")
+    maintenance_margin: float = Field(0.005, ge=0, le=0.1, title="Maintenance margin", json_schema_extra=FRACTION)
+    liquidation_fee: float = Field(0.0, ge=0, le=0.1, title="Fee of a liquidation", json_schema_extra=FRACTION)
+    funding: bool = Field(True, title="Funding (linear markets)")
+    funding_rate: float = Field(
+        0.0, ge=-0.05, le=0.05, title="Funding rate where none is given", json_schema_extra=FRACTION
+    )
     end: Literal["mark", "close"] = Field("mark", title="Open position at the end of a backtest")
 
 
@@ -200,7 +206,7 @@ class Execution(Section):
         0.005, ge=0, le=0.1, title="Most slippage of an entry", json_schema_extra=FRACTION
     )
     leverage: float = Field(1, ge=1, le=125, title="Leverage (linear markets)")
-    margin_mode: Literal["isolated"] = Field("isolated", title="Margin mode")
+    margin_mode: Literal["isolated", "cross"] = Field("isolated", title="Margin mode")
     simulation: Simulation = Field(Simulation(), title="Simulation")
 
 

@@ -16,6 +16,7 @@ from stratnb.strategy.sections import Risk
 __all__ = ["limit", "limit_settings", "settings_row"]
 
 MODELS = {"volatility": at.SLIPPAGE_VOLATILITY, "volume": at.SLIPPAGE_VOLUME}
+MARGINS = {"isolated": at.MARGIN_ISOLATED, "cross": at.MARGIN_CROSS}
 MODES = {"vote": at.MODE_VOTE, "weighted": at.MODE_WEIGHTED, "coverage": at.MODE_COVERAGE}
 
 
@@ -54,6 +55,9 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_COMPOUND] = float(config.capital.compound)
     row[at.S_MAX_SLIPPAGE] = limit(config.execution.max_slippage)
     row[at.S_MAX_QUANTITY] = limit(market.max_quantity)
+    row[at.S_MARGIN] = MARGINS[config.execution.margin_mode] if market.kind == "linear" else at.MARGIN_NONE
+    row[at.S_MAINTENANCE] = costs.maintenance_margin
+    row[at.S_LIQUIDATION_FEE] = costs.liquidation_fee
     limit_settings(row, config.risk)
     return [*map(float, row), *map(float, weights)]
 
