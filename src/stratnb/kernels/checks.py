@@ -67,6 +67,7 @@ from stratnb.kernels.layout import (
     P_UNTIL,
     RULE_COOLDOWN,
     S_LEVERAGE,
+    S_LIMIT,
     S_LINEAR,
     S_MAX_ORDERS,
     S_MAX_QUANTITY,
@@ -178,6 +179,8 @@ def measure_entry(
     decision[D_FREE] = account[A_FREE]
     planned = expected_slippage(settings, book[B_NATR])
     decision[D_SLIPPAGE] = max(planned, abs(book[B_MARK] / price - 1.0) if book[B_MARK] > 0.0 else 0.0)
+    if settings[S_LIMIT] != 0.0:
+        decision[D_SLIPPAGE] = 0.0
     decision[D_RISK_TRADE] = ratio(loss, book[B_EQUITY])
     decision[D_RISK_OPEN] = ratio(open_risk(books) + (loss if math.isfinite(loss) else 0.0), equity)
     decision[D_ORDERS] = recent

@@ -21,11 +21,13 @@ from stratnb.kernels.layout import (
     B_DENIALS,
     B_ENTRIES,
     B_EQUITY,
+    B_EXPIRED,
     B_HELD,
     B_NATR,
     B_ORDER,
     B_ORDER_MS,
     B_QUANTITY,
+    C_CLOSE,
     C_TIME,
     D_ACTION,
     D_CLOSE,
@@ -42,6 +44,7 @@ from stratnb.kernels.layout import (
     ENTER,
     ENTRIES_MANAGING,
     ENTRIES_OFF,
+    ENTRIES_ON,
     ENTRIES_PAUSED,
     FLAG_CATCHUP,
     FLAG_GAP,
@@ -73,10 +76,15 @@ from stratnb.kernels.layout import (
     R_TIME,
     S_CAP,
     S_COMPOUND,
+    S_FALLBACK,
     S_LEVERAGE,
+    S_LIMIT,
+    S_LIMIT_MS,
+    S_LIMIT_OFFSET,
     S_LOT,
     S_MIN_CANDLES,
     S_TAKER,
+    S_TICK,
     SEG_FILTERS,
     SEG_SIZING,
     SKIP,
@@ -102,7 +110,7 @@ from stratnb.kernels.measures import loss_at_stop
 from stratnb.kernels.multipliers import size_factor
 from stratnb.kernels.protections import halt_volatile, note_order
 from stratnb.kernels.risk import sum_account
-from stratnb.kernels.trade import place_entry, round_down
+from stratnb.kernels.trade import place_entry, round_down, round_nearest
 
 __all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
 
@@ -129,10 +137,21 @@ def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, eq
     return float(memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]])
 
 
+@helper
+def limit_price(params: Row, sign: float, close: float) -> float:
+    """Return the price of a limit entry: the close, moved in the passive direction and on to a whole tick there."""
+    price, tick = close * (1.0 - sign * params[S_LIMIT_OFFSET]), params[S_TICK]
+    down = round_down(price, tick)
+    return down if sign > 0.0 or down >= price * (1.0 - 1e-12) else round_nearest(down + tick, tick)
+
+
 @entry(types.float64(I8, F8, F8, F8X2, WHOLE, F8, F8))
 def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
     """Size, round and check an entry, place its order when nothing objects; return the reason code."""
-    book, sign, price = books[slot], memory[R_DIRECTION], memory[R_CLOSE]
+    book, sign, price, limit, until_ms = books[slot], memory[R_DIRECTION], memory[R_CLOSE], 0.0, math.inf
+    if params[S_LIMIT] != 0.0:
+        price = limit = limit_price(params, sign, price)
+        until_ms = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY] + params[S_LIMIT_MS]
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
     equity = book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL]
     wanted = ask_size(code, params, memory, price, stop, equity, account[A_FREE])
@@ -149,7 +168,9 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
     if reason == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
-        place_entry(book, sign, quantity, cost, loss_at_stop(params, book[B_NATR], quantity, price, stop))
+        place_entry(
+            book, sign, quantity, limit, until_ms, cost, loss_at_stop(params, book[B_NATR], quantity, price, stop)
+        )
         note_order(book, account[A_NOW])
     return reason
 
@@ -274,6 +295,24 @@ def close_roles(code: Ints, params: Row, memory: Row, candle: Row, late: bool) -
     return primary
 
 
+@helper
+def fall_back(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row) -> None:
+    """Put what is left of a limit entry that has expired to market, where that is chosen and the checks still pass."""
+    book, price = books[slot], candle[C_CLOSE]
+    sign, quantity = 1.0 if book[B_EXPIRED] > 0.0 else -1.0, abs(book[B_EXPIRED])
+    book[B_EXPIRED] = 0.0
+    if params[S_FALLBACK] == 0.0 or book[B_QUANTITY] != 0.0 or book[B_ENTRIES] != ENTRIES_ON:
+        return
+    seen = np.full(W_DECISION, np.nan)
+    stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
+    if check_entry(params, books, slot, account, sign, quantity, price, stop, seen) == Z_ENTER:
+        cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
+        risk = loss_at_stop(params, book[B_NATR], quantity, price, stop)
+        place_entry(book, sign, quantity, 0.0, math.inf, cost, risk)
+        book[B_ORDER_MS] = account[A_NOW]
+        note_order(book, account[A_NOW])
+
+
 @entry(types.boolean(I8, F8, F8, F8X2, WHOLE, F8, F8, types.boolean, F8))
 def close_candle(
     code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row, late: bool, decision: Row
@@ -283,6 +322,8 @@ def close_candle(
     With `late` only the timeframes that ended in a gap before this candle are closed.
     """
     closed = close_roles(code, params, memory, candle, late)
+    if books[slot, B_EXPIRED] != 0.0 and not late:
+        fall_back(code, params, memory, books, slot, account, candle)
     if closed:
         decide(code, params, memory, books, slot, account, decision)
         sum_account(books, account)

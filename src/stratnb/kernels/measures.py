@@ -36,8 +36,8 @@ def market_exposure(books: Row, market: float, signed: float) -> tuple[float, fl
         book = books[s]
         if book[B_USED] != 0.0 and book[B_MARKET] == market:
             quantity = book[B_QUANTITY]
-            if quantity == 0.0 and book[B_ORDER] == ORDER_ENTRY:
-                quantity = book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
+            if book[B_ORDER] == ORDER_ENTRY:
+                quantity += book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
             net += quantity * book[B_MARK]
             gross += abs(quantity) * book[B_MARK]
             holders += 1.0 if quantity != 0.0 else 0.0
@@ -75,7 +75,7 @@ def open_risk(books: Row) -> float:
         if book[B_QUANTITY] != 0.0:
             loss = book[B_QUANTITY] * (book[B_AVERAGE] - book[B_STOP])
             total += loss if loss > 0.0 else 0.0
-        elif book[B_ORDER] == ORDER_ENTRY and math.isfinite(book[B_ORDER_RISK]):
+        if book[B_ORDER] == ORDER_ENTRY and math.isfinite(book[B_ORDER_RISK]):
             total += book[B_ORDER_RISK]
     return total
 

@@ -27,6 +27,7 @@ from stratnb.kernels.layout import (
     A_RISK,
     A_START,
     A_STATE,
+    ACTIVE,
     B_ADVERSE,
     B_AVERAGE,
     B_CAPITAL,
@@ -35,8 +36,10 @@ from stratnb.kernels.layout import (
     B_DRAWDOWN,
     B_EQUITY,
     B_EQUITY_LOW,
+    B_EXPIRED,
     B_FUNDING_AT,
     B_FUNDING_MS,
+    B_INSIDE,
     B_LEVERAGE,
     B_LINEAR,
     B_MAINTENANCE,
@@ -47,6 +50,10 @@ from stratnb.kernels.layout import (
     B_NEWS,
     B_OPENED_MS,
     B_ORDER,
+    B_ORDER_PRICE,
+    B_ORDER_QUANTITY,
+    B_ORDER_SIGN,
+    B_ORDER_UNTIL,
     B_PEAK,
     B_PEAK_EQUITY,
     B_QUANTITY,
@@ -59,6 +66,7 @@ from stratnb.kernels.layout import (
     C_CLOSE,
     C_HIGH,
     C_LOW,
+    C_TIME,
     DAY_MS,
     K_NEXT,
     K_PEAK,
@@ -68,7 +76,7 @@ from stratnb.kernels.layout import (
 )
 from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
 from stratnb.kernels.rules import fold_rules, start_day
-from stratnb.kernels.trade import equity_at, place_exit, place_liquidation, unrealized
+from stratnb.kernels.trade import drop_order, equity_at, place_exit, place_liquidation, unrealized
 
 __all__ = ["settle", "sum_account"]
 
@@ -80,8 +88,12 @@ def mark(book: Row, candle: Row) -> None:
     book[B_MARK] = candle[C_CLOSE]
     adverse = candle[C_CLOSE]
     if held != 0.0:
-        book[B_PEAK] = max(book[B_PEAK], candle[C_HIGH])
-        book[B_TROUGH] = min(book[B_TROUGH], candle[C_LOW])
+        high, low = candle[C_HIGH], candle[C_LOW]
+        if book[B_INSIDE] == candle[C_TIME]:  # what came before a limit filled is not seen by its position
+            high = max(candle[C_CLOSE], book[B_AVERAGE]) if held > 0.0 else high
+            low = min(candle[C_CLOSE], book[B_AVERAGE]) if held < 0.0 else low
+        book[B_PEAK] = max(book[B_PEAK], high)
+        book[B_TROUGH] = min(book[B_TROUGH], low)
         adverse = candle[C_LOW] if held > 0.0 else candle[C_HIGH]
     book[B_ADVERSE] = adverse
     book[B_EQUITY] = equity_at(book, candle[C_CLOSE])
@@ -136,6 +148,10 @@ def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
     if guard_gains(book, B_STATE, B_RISK, book[B_EQUITY]):
         fired = 1
     book[B_RISK + K_PEAK] = max(book[B_RISK + K_PEAK], book[B_EQUITY])
+    if book[B_ORDER] == ORDER_ENTRY and book[B_ORDER_PRICE] > 0.0 and book[B_ORDER_UNTIL] <= now_ms:
+        fired = 1
+        book[B_EXPIRED] = book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
+        drop_order(book)
     if book[B_QUANTITY] != 0.0 and now_ms - book[B_OPENED_MS] >= book[B_MAX_HOLDING]:
         place_exit(book, REASON_RISK)
         fired = 1
@@ -214,7 +230,21 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
         turn_midnight(books, account, inside + 1.0)
     release_due(books, account, now_ms)
-    return fired
+    return fired | cancel_waiting(books, account)
+
+
+@helper
+def cancel_waiting(books: Row, account: Row) -> int:
+    """Cancel the entries that still wait where a state allows none any more; return 1 when there were some, else 0."""
+    found = 0
+    for s in range(books.shape[0]):
+        book = books[s]
+        if book[B_ORDER] == ORDER_ENTRY and (account[A_STATE] != ACTIVE or book[B_STATE] != ACTIVE):
+            drop_order(book)
+            found = 1
+    if found == 1:
+        sum_account(books, account)
+    return found
 
 
 @helper

@@ -25,16 +25,19 @@ from stratnb.kernels.layout import (
     B_FUNDING_OPEN,
     B_GAINS,
     B_HELD,
+    B_INSIDE,
     B_LEVELS,
     B_LOSSES,
     B_NATR,
     B_OPENED_MS,
     B_ORDER,
+    B_ORDER_MS,
     B_ORDER_PRICE,
     B_ORDER_QUANTITY,
     B_ORDER_REASON,
     B_ORDER_RISK,
     B_ORDER_SIGN,
+    B_ORDER_UNTIL,
     B_ORIGINAL,
     B_PEAK,
     B_QUANTITY,
@@ -51,6 +54,7 @@ from stratnb.kernels.layout import (
     B_TROUGH,
     B_WHOLE,
     B_WINS,
+    C_CLOSE,
     C_HIGH,
     C_LOW,
     C_OPEN,
@@ -83,6 +87,8 @@ from stratnb.kernels.layout import (
     S_MARGIN,
     S_MIN_NOTIONAL,
     S_MIN_QUANTITY,
+    S_PARTICIPATION,
+    S_POST_ONLY,
     S_TAKER,
     S_THROUGH,
     W_LEVEL,
@@ -91,6 +97,7 @@ from stratnb.kernels.protections import count_trade, note_order
 
 __all__ = [
     "apply_fill",
+    "drop_order",
     "fill_open",
     "fill_touch",
     "place_exit",
@@ -195,8 +202,11 @@ def apply_fill(book: Row, fill: Row) -> None:
     elif held * signed > 0.0:
         book[B_AVERAGE] = (book[B_AVERAGE] * held + price * signed) / (held + signed)
         book[B_QUANTITY] = held + signed
+        book[B_ORIGINAL] += abs(signed)
     else:
         closing = min(abs(held), abs(signed))
+        if book[B_ORDER] == ORDER_ENTRY:  # an exit ends what is left of the entry
+            drop_order(book)
         realized = (price - book[B_AVERAGE]) * closing * (1.0 if held > 0.0 else -1.0)
         book[B_QUANTITY] = held + signed if closing < abs(held) else 0.0
     average = book[B_AVERAGE]
@@ -225,13 +235,71 @@ def apply_fill(book: Row, fill: Row) -> None:
 
 
 @helper
+def drop_order(book: Row) -> None:
+    """Take the order out of a book and give back what it reserved."""
+    book[B_ORDER] = ORDER_NONE
+    book[B_RESERVED] = 0.0
+
+
+@helper
+def tradable(settings: Row, book: Row, quantity: float, volume: float) -> float:
+    """Return how much of a market order a candle of this volume takes; all of it when no volume is known."""
+    share = settings[S_PARTICIPATION]
+    if share <= 0.0 or not math.isfinite(volume) or book[B_ORDER_REASON] == REASON_LIQUIDATION:
+        return quantity
+    return min(quantity, round_down(share * volume, settings[S_LOT]))
+
+
+@helper
+def keep_rest(book: Row, quantity: float, rest: float) -> None:
+    """Leave the rest of an order in the book, with its share of what the whole reserved."""
+    book[B_ORDER_QUANTITY] = rest
+    book[B_RESERVED] *= rest / quantity
+    book[B_ORDER_RISK] *= rest / quantity
+
+
+@helper
+def fill_limit(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
+    """Fill a resting limit entry at its price, or at the open where that is better; return the new number of fills.
+
+    One that the open would fill at once pays the taker's fee, or is dropped when it may only rest. After its time it
+    does not fill any more.
+    """
+    sign, quantity, price = book[B_ORDER_SIGN], book[B_ORDER_QUANTITY], book[B_ORDER_PRICE]
+    first, best = candle[C_OPEN], candle[C_LOW] if sign > 0.0 else candle[C_HIGH]
+    if candle[C_TIME] >= book[B_ORDER_UNTIL]:
+        return n
+    rate, better = settings[S_MAKER], sign * (price - first) > 0.0
+    if better and candle[C_TIME] <= book[B_ORDER_MS]:
+        rate = settings[S_TAKER]
+        if settings[S_POST_ONLY] != 0.0:
+            drop_order(book)
+            return n
+    if not better and not sign * (price - best) >= settings[S_THROUGH]:
+        return n
+    if not better:
+        book[B_INSIDE] = candle[C_TIME]
+    paid = first if better else price
+    n = write_fill(fills, n, sign, quantity, paid, rate * quantity * paid, candle[C_TIME], REASON_ENTRY)
+    drop_order(book)
+    return n
+
+
+@helper
 def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
-    """Fill the pending order at the open with slippage; return the new number of fills."""
+    """Fill the pending order at the open with slippage, a limit at its price; return the new number of fills.
+
+    What the volume of the candle does not take rests in the book.
+    """
     kind, sign = book[B_ORDER], book[B_ORDER_SIGN]
+    if kind == ORDER_ENTRY and book[B_ORDER_PRICE] > 0.0:
+        return fill_limit(settings, book, candle, fills, n)
     if kind != ORDER_NONE:
         quantity = book[B_ORDER_QUANTITY]
         if kind == ORDER_EXIT:
             quantity = min(quantity, abs(book[B_QUANTITY]))
+        whole = quantity
+        quantity = tradable(settings, book, whole, candle[C_VOLUME])
         slip = slippage(settings, book[B_NATR], quantity, candle[C_VOLUME])
         price, rate = candle[C_OPEN] * (1.0 + sign * slip), settings[S_TAKER]
         if book[B_ORDER_REASON] == REASON_LIQUIDATION:
@@ -239,8 +307,10 @@ def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
         if quantity > 0.0:
             fee = rate * quantity * price
             n = write_fill(fills, n, sign, quantity, price, fee, candle[C_TIME], book[B_ORDER_REASON])
-        book[B_ORDER] = ORDER_NONE
-        book[B_RESERVED] = 0.0
+        if quantity < whole:
+            keep_rest(book, whole, round_nearest(whole - quantity, settings[S_LOT]))
+        else:
+            drop_order(book)
     return n
 
 
@@ -267,6 +337,17 @@ def target_quantity(settings: Row, book: Row, k: int, left: float, price: float)
 
 
 @helper
+def inside(book: Row, candle: Row, side: float) -> tuple[float, float]:
+    """Return where a candle begins and its best price for a position that a limit opened within it.
+
+    The price came to the limit from its better side, so the worst price lies after the fill; of the best one only the
+    close is known to.
+    """
+    entry, close = book[B_AVERAGE], candle[C_CLOSE]
+    return entry, max(entry, close) if side > 0.0 else min(entry, close)
+
+
+@helper
 def is_liquidated(settings: Row, book: Row, side: float, first: float, worst: float) -> bool:
     """Tell whether a candle liquidates an isolated position: it opens beyond that price, or meets it first."""
     at = liquidation_price(settings, side, book[B_AVERAGE])
@@ -289,6 +370,8 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
     left, stop = abs(held), book[B_STOP]
     first, best = candle[C_OPEN], candle[C_HIGH] if side > 0.0 else candle[C_LOW]
     worst = candle[C_LOW] if side > 0.0 else candle[C_HIGH]
+    if book[B_INSIDE] == candle[C_TIME]:
+        first, best = inside(book, candle, side)
     liquidated = settings[S_MARGIN] == MARGIN_ISOLATED and is_liquidated(settings, book, side, first, worst)
     if liquidated:
         stop = liquidation_price(settings, side, book[B_AVERAGE])
@@ -342,12 +425,19 @@ def place_liquidation(book: Row, price: float) -> None:
 
 
 @helper
-def place_entry(book: Row, sign: float, quantity: float, reserved: float, risk: float) -> None:
-    """Put a market order that opens a position, and reserve its margin and fee, and what it may lose at its stop."""
+def place_entry(
+    book: Row, sign: float, quantity: float, price: float, until_ms: float, reserved: float, risk: float
+) -> None:
+    """Put an order that opens a position, and reserve its margin and fee, and what it may lose at its stop.
+
+    At market with a price of 0, else at that limit, which rests until a time.
+    """
     book[B_ORDER] = ORDER_ENTRY
     book[B_ORDER_SIGN] = sign
     book[B_ORDER_QUANTITY] = quantity
     book[B_ORDER_REASON] = REASON_ENTRY
+    book[B_ORDER_PRICE] = price
+    book[B_ORDER_UNTIL] = until_ms
     book[B_RESERVED] = reserved
     book[B_ORDER_RISK] = risk
 

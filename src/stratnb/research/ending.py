@@ -27,8 +27,10 @@ def close_at_end(plan: Plan, books: Floats, slot: int, account: Floats, last: Fl
         return fills[:0]
     close, close_ms = last[at.C_CLOSE], last[at.C_TIME] + plan.base_ms
     candle = np.array([close, close, close, close, last[at.C_VOLUME], close_ms])
+    settings = plan.params.copy()
+    settings[at.S_PARTICIPATION] = 0.0
     loop.close_position(book, float(at.REASON_END))
-    count = loop.open_fills(plan.params, book, candle, fills, 0)
+    count = loop.open_fills(settings, book, candle, fills, 0)
     for fill in fills[:count]:
         loop.apply(book, fill)
     rows = np.zeros((int(books[:, at.B_MARKET].max()) + 1, at.W_CANDLE))

@@ -54,9 +54,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evidence": Evidence,
 }
 LATER: dict[str, frozenset[str]] = {
-    "execution": frozenset(
-        {"limit_offset", "limit_timeout_s", "post_only", "limit_fallback", "max_slippage", "exchange_stop"}
-    ),
+    "execution": frozenset({"exchange_stop"}),
     "execution.simulation": frozenset({"latency_ms"}),
 }
 _PLACES = {

@@ -188,6 +188,9 @@ class Simulation(Section):
     slippage: float = Field(0.0005, ge=0, le=0.1, title="Slippage", json_schema_extra=FRACTION)
     half_spread: float = Field(0.0002, ge=0, le=0.1, title="Half the spread", json_schema_extra=FRACTION)
     slippage_factor: float = Field(0.1, ge=0, le=10, title="Slippage per NATR, or per root of the share of volume")
+    max_participation: float | None = Field(
+        None, gt=0, le=1, title="Most of a candle's volume that an order at market takes", json_schema_extra=FRACTION
+    )
     touch: bool = Field(False, title="Targets fill when touched")
     maintenance_margin: float = Field(0.005, ge=0, le=0.1, title="Maintenance margin", json_schema_extra=FRACTION)
     liquidation_fee: float = Field(0.0, ge=0, le=0.1, title="Fee of a liquidation", json_schema_extra=FRACTION)
@@ -201,7 +204,15 @@ class Simulation(Section):
 class Execution(Section):
     """How orders are placed and what they cost in simulation."""
 
-    entry_order: Literal["market"] = Field("market", title="Entry order")
+    entry_order: Literal["market", "limit"] = Field("market", title="Entry order")
+    limit_offset: float = Field(
+        0, ge=0, le=0.05, title="Distance of a limit from the close", json_schema_extra=FRACTION
+    )
+    limit_timeout_s: float | None = Field(
+        None, ge=1, le=86400, title="Longest rest of a limit (one primary candle without)", json_schema_extra=SECONDS
+    )
+    post_only: bool = Field(False, title="A limit never takes")
+    limit_fallback: bool = Field(False, title="An expired limit goes to market")
     max_slippage: float | None = Field(
         0.005, ge=0, le=0.1, title="Most slippage of an entry", json_schema_extra=FRACTION
     )

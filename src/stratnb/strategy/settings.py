@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stratnb.kernels import layout as at
-from stratnb.model import Market
+from stratnb.model import Market, timeframe_ms
 from stratnb.strategy.config import StrategyConfig
 from stratnb.strategy.sections import Risk
 
@@ -58,8 +58,21 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_MARGIN] = MARGINS[config.execution.margin_mode] if market.kind == "linear" else at.MARGIN_NONE
     row[at.S_MAINTENANCE] = costs.maintenance_margin
     row[at.S_LIQUIDATION_FEE] = costs.liquidation_fee
+    _order_settings(row, config)
     limit_settings(row, config.risk)
     return [*map(float, row), *map(float, weights)]
+
+
+def _order_settings(row: MutableSequence[float], config: StrategyConfig) -> None:
+    """Write how entries are placed and how much of a candle's volume an order takes."""
+    execution, timeout_s = config.execution, config.execution.limit_timeout_s
+    row[at.S_PARTICIPATION] = execution.simulation.max_participation or 0.0
+    row[at.S_LIMIT] = float(execution.entry_order == "limit")
+    row[at.S_LIMIT_OFFSET] = execution.limit_offset
+    primary_ms = timeframe_ms(config.timeframes.primary)
+    row[at.S_LIMIT_MS] = float(primary_ms) if timeout_s is None else timeout_s * 1_000.0
+    row[at.S_POST_ONLY] = float(execution.post_only)
+    row[at.S_FALLBACK] = float(execution.limit_fallback)
 
 
 def limit_settings(row: MutableSequence[float] | npt.NDArray[np.float64], risk: Risk) -> None:
