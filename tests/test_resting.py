@@ -177,14 +177,13 @@ def test_an_expired_entry_is_told() -> None:
     known = market(kind="linear", max_leverage=20.0)
     candles = series([*flat(1, volume=LONG), *flat(3)])
     with Engine("resting", candles=candles, markets=[known], limits=FREE) as engine:
-        heard: list[Any] = []
-        engine.desk.bus.subscribe("ENTRY_EXPIRED", heard.append)
+        heard = engine.events.subscribe(types=("ENTRY_EXPIRED",))
         key = engine.add(limited(), candles.symbol)
         engine.activate(key)
         engine.step(1)
         assert engine.desk.services.positions.account[at.A_RESERVED] > 0.0
         engine.step(2)
-        assert [event.payload["filled"] for event in heard] == [0.0]
+        assert [event.payload["filled"] for event in heard.take()] == [0.0]
         assert engine.desk.services.positions.account[at.A_RESERVED] == 0.0
         assert engine.desk.lane(key).order is None
         assert engine.desk.exchange.working(engine.desk.now_ms()) == ()
@@ -198,7 +197,7 @@ def test_the_book_of_the_exchange_keeps_parts(tmp_path: Path) -> None:
     book.accept(order, None)
     for k in range(3):
         for _ in range(2):  # asked twice
-            made = book.execute("o1", rows[k : k + 1], 2_000 + 1_000 * k, rests=k < 2)
+            made = (book.execute_part if k < 2 else book.execute)("o1", rows[k : k + 1], 2_000 + 1_000 * k)
             assert np.array_equal(made, rows[k : k + 1])
         told = book.report("o1", 2_000 + 1_000 * k)
         assert told is not None and (told.state, len(told.executions)) == ("OPEN" if k < 2 else "FILLED", k + 1)

@@ -85,11 +85,15 @@ class PaperBook:
                 self._insert(order.order_id, order.symbol, row[None], order.created_ms)
         return state
 
-    def execute(self, order_id: str, rows: Floats, now_ms: int, *, rests: bool = False) -> Floats:
-        """Fill a working order with these rows and return them; one that was filled before returns its newest rows.
+    def execute(self, order_id: str, rows: Floats, now_ms: int) -> Floats:
+        """Fill a working order with these rows and return them; one that was filled before returns its newest rows."""
+        return self._execute(order_id, rows, now_ms, "FILLED" if len(rows) else "CANCELED")
 
-        An order that `rests` works on; what it executed at this very time before is returned.
-        """
+    def execute_part(self, order_id: str, rows: Floats, now_ms: int) -> Floats:
+        """Fill a part of a working order and return the rows, those of before when it is done twice; it rests on."""
+        return self._execute(order_id, rows, now_ms, "OPEN")
+
+    def _execute(self, order_id: str, rows: Floats, now_ms: int, state: OrderState) -> Floats:
         with self._transaction():
             found = self._db.execute("select state, symbol from orders where order_id = ?", (order_id,)).fetchone()
             if found is None or found[0] != "OPEN":
@@ -98,10 +102,9 @@ class PaperBook:
             if len(known):
                 return known
             self._insert(order_id, found[1], rows, now_ms)
-            if rests:
-                return rows
-            state = "FILLED" if len(rows) else "CANCELED"
-            self._db.execute("update orders set state = ?, closed_ms = ? where order_id = ?", (state, now_ms, order_id))
+            if state != "OPEN":
+                sql = "update orders set state = ?, closed_ms = ? where order_id = ?"
+                self._db.execute(sql, (state, now_ms, order_id))
         return rows
 
     def _newest(self, order_id: str, heard_ms: int | None = None) -> Floats:

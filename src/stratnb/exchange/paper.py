@@ -98,8 +98,8 @@ class PaperExchange:
         Whether it rests on, the book's row tells.
         """
         count = loop.open_fills(settings, book, candle, self._fills, 0)
-        rests = bool(book[at.B_ORDER] != at.ORDER_NONE)
-        return self.book.execute(order_id, self._fills[:count], now_ms, rests=rests)
+        rests = book[at.B_ORDER] != at.ORDER_NONE
+        return (self.book.execute_part if rests else self.book.execute)(order_id, self._fills[:count], now_ms)
 
     def touch_fills(self, settings: Floats, book: Floats, candle: Floats) -> Floats:
         """Return the fill rows of the book's stop and targets within the candle; nothing is executed by asking."""

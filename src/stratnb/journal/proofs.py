@@ -37,6 +37,7 @@ class Evidence:
         self.fills: dict[str, Row] = {}
         self.filled: defaultdict[str, float] = defaultdict(float)
         self.booked: set[str] = set()
+        self.less_fee: set[str] = set()
         self.positions: defaultdict[tuple[str, str], Position] = defaultdict(Position)
         self.moved: defaultdict[tuple[str, str | None], float] = defaultdict(float)
         self.trades: defaultdict[str, list[float]] = defaultdict(list)
@@ -104,6 +105,8 @@ def _client_id(row: Row, seen: Evidence) -> Iterator[Fault]:
 def _fills(row: Row, seen: Evidence) -> Iterator[Fault]:
     seen.fills[row["fill_id"]] = row
     seen.filled[row["client_id"]] += row["quantity"]
+    if row["fee_currency"] is not None:
+        seen.less_fee.add(row["client_id"])
     order = seen.orders.get(row["client_id"])
     if order is None and not row["strategy_id"].startswith("@"):
         yield "", "fill_order", f"there is no order {row['client_id']!r}"

@@ -27,7 +27,6 @@ from stratnb.kernels.layout import (
     B_ORDER,
     B_ORDER_MS,
     B_QUANTITY,
-    C_CLOSE,
     C_TIME,
     D_ACTION,
     D_CLOSE,
@@ -44,7 +43,6 @@ from stratnb.kernels.layout import (
     ENTER,
     ENTRIES_MANAGING,
     ENTRIES_OFF,
-    ENTRIES_ON,
     ENTRIES_PAUSED,
     FLAG_CATCHUP,
     FLAG_GAP,
@@ -62,6 +60,7 @@ from stratnb.kernels.layout import (
     H_TIMEFRAMES,
     HOLD,
     N_OUT,
+    ORDER_EXIT,
     ORDER_NONE,
     PRIMARY,
     R_CLOSE,
@@ -76,15 +75,12 @@ from stratnb.kernels.layout import (
     R_TIME,
     S_CAP,
     S_COMPOUND,
-    S_FALLBACK,
     S_LEVERAGE,
     S_LIMIT,
     S_LIMIT_MS,
-    S_LIMIT_OFFSET,
     S_LOT,
     S_MIN_CANDLES,
     S_TAKER,
-    S_TICK,
     SEG_FILTERS,
     SEG_SIZING,
     SKIP,
@@ -106,11 +102,13 @@ from stratnb.kernels.layout import (
     Z_WARMING,
 )
 from stratnb.kernels.levels import call_first_stop, move_levels, show_position
+from stratnb.kernels.limits import fall_back, limit_price
 from stratnb.kernels.measures import loss_at_stop
 from stratnb.kernels.multipliers import size_factor
+from stratnb.kernels.orders import place_entry
 from stratnb.kernels.protections import halt_volatile, note_order
 from stratnb.kernels.risk import sum_account
-from stratnb.kernels.trade import place_entry, round_down, round_nearest
+from stratnb.kernels.rounding import round_down
 
 __all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
 
@@ -135,14 +133,6 @@ def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, eq
     memory[R_COST] = 2.0 * (params[S_TAKER] + expected_slippage(params, natr))
     step_segment(code, params, memory, SEG_SIZING)
     return float(memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]])
-
-
-@helper
-def limit_price(params: Row, sign: float, close: float) -> float:
-    """Return the price of a limit entry: the close, moved in the passive direction and on to a whole tick there."""
-    price, tick = close * (1.0 - sign * params[S_LIMIT_OFFSET]), params[S_TICK]
-    down = round_down(price, tick)
-    return down if sign > 0.0 or down >= price * (1.0 - 1e-12) else round_nearest(down + tick, tick)
 
 
 @entry(types.float64(I8, F8, F8, F8X2, WHOLE, F8, F8))
@@ -237,7 +227,10 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
     if held:
         book[B_HELD] += 1.0
         show_position(memory, book, memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
+        waits = book[B_ORDER] == ORDER_EXIT
         move_levels(code, params, memory, book)
+        if book[B_ORDER] == ORDER_EXIT and not waits:
+            book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
     catchup = book[B_ENTRIES] == ENTRIES_OFF
     if code[H_NATR] != 0:
         natr = memory[code[H_NATR]]
@@ -293,24 +286,6 @@ def close_roles(code: Ints, params: Row, memory: Row, candle: Row, late: bool) -
     if primary:
         memory[code[H_COUNTERS] - 1] += 1.0
     return primary
-
-
-@helper
-def fall_back(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row) -> None:
-    """Put what is left of a limit entry that has expired to market, where that is chosen and the checks still pass."""
-    book, price = books[slot], candle[C_CLOSE]
-    sign, quantity = 1.0 if book[B_EXPIRED] > 0.0 else -1.0, abs(book[B_EXPIRED])
-    book[B_EXPIRED] = 0.0
-    if params[S_FALLBACK] == 0.0 or book[B_QUANTITY] != 0.0 or book[B_ENTRIES] != ENTRIES_ON:
-        return
-    seen = np.full(W_DECISION, np.nan)
-    stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
-    if check_entry(params, books, slot, account, sign, quantity, price, stop, seen) == Z_ENTER:
-        cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
-        risk = loss_at_stop(params, book[B_NATR], quantity, price, stop)
-        place_entry(book, sign, quantity, 0.0, math.inf, cost, risk)
-        book[B_ORDER_MS] = account[A_NOW]
-        note_order(book, account[A_NOW])
 
 
 @entry(types.boolean(I8, F8, F8, F8X2, WHOLE, F8, F8, types.boolean, F8))

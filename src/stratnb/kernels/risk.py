@@ -74,9 +74,10 @@ from stratnb.kernels.layout import (
     ORDER_ENTRY,
     REASON_RISK,
 )
+from stratnb.kernels.orders import drop_order, place_exit, place_liquidation
 from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
 from stratnb.kernels.rules import fold_rules, start_day
-from stratnb.kernels.trade import drop_order, equity_at, place_exit, place_liquidation, unrealized
+from stratnb.kernels.trade import equity_at, unrealized
 
 __all__ = ["settle", "sum_account"]
 

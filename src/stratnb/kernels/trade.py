@@ -31,18 +31,10 @@ from stratnb.kernels.layout import (
     B_NATR,
     B_OPENED_MS,
     B_ORDER,
-    B_ORDER_MS,
-    B_ORDER_PRICE,
-    B_ORDER_QUANTITY,
-    B_ORDER_REASON,
-    B_ORDER_RISK,
-    B_ORDER_SIGN,
-    B_ORDER_UNTIL,
     B_ORIGINAL,
     B_PEAK,
     B_QUANTITY,
     B_REALIZED,
-    B_RESERVED,
     B_STOP,
     B_STOP_REASON,
     B_TARGETS,
@@ -75,8 +67,6 @@ from stratnb.kernels.layout import (
     MARGIN_ISOLATED,
     MAX_TARGETS,
     ORDER_ENTRY,
-    ORDER_EXIT,
-    ORDER_NONE,
     REASON_ENTRY,
     REASON_LIQUIDATION,
     REASON_TARGET,
@@ -87,68 +77,21 @@ from stratnb.kernels.layout import (
     S_MARGIN,
     S_MIN_NOTIONAL,
     S_MIN_QUANTITY,
-    S_PARTICIPATION,
-    S_POST_ONLY,
     S_TAKER,
     S_THROUGH,
     W_LEVEL,
 )
+from stratnb.kernels.orders import drop_order, fill_open, place_exit, write_fill
 from stratnb.kernels.protections import count_trade, note_order
 
 __all__ = [
     "apply_fill",
-    "drop_order",
+    "equity_at",
     "fill_open",
     "fill_touch",
     "place_exit",
-    "place_liquidation",
-    "round_down",
-    "round_nearest",
+    "unrealized",
 ]
-
-
-@helper
-def steps_to(count: float, step: float) -> float:
-    """Return count steps as a float, exact for decimal steps."""
-    inverse = math.floor(1.0 / step + 0.5)
-    if inverse >= 1.0 and abs(inverse * step - 1.0) < 1e-12:
-        return count / inverse
-    return count * step
-
-
-@helper
-def round_down(value: float, step: float) -> float:
-    """Return the value cut down to whole steps.
-
-    A value counts as whole within 1e-9 steps, or within the rounding of the division where that is more.
-    """
-    if step <= 0.0:
-        return value
-    count = value / step
-    return steps_to(math.floor(count + max(1e-9, 4.5e-16 * count)), step)
-
-
-@helper
-def round_nearest(value: float, step: float) -> float:
-    """Return the nearest whole number of steps (half away from zero)."""
-    if step <= 0.0:
-        return value
-    return steps_to(math.floor(value / step + 0.5), step)
-
-
-@helper
-def write_fill(
-    fills: Row, n: int, sign: float, quantity: float, price: float, fee: float, time: float, reason: float
-) -> int:
-    """Append a fill row that has not been applied yet and return the new count."""
-    row = fills[n]
-    row[F_SIGN] = sign
-    row[F_QUANTITY] = quantity
-    row[F_PRICE] = price
-    row[F_FEE] = fee
-    row[F_TIME] = time
-    row[F_REASON] = reason
-    return n + 1
 
 
 @helper
@@ -232,86 +175,6 @@ def apply_fill(book: Row, fill: Row) -> None:
         if rest > 0.0:  # the fill crossed zero: the rest opens the next trade
             open_trade(book, fill, rest if signed > 0.0 else -rest)
             fill[F_AFTER] = book[B_QUANTITY]
-
-
-@helper
-def drop_order(book: Row) -> None:
-    """Take the order out of a book and give back what it reserved."""
-    book[B_ORDER] = ORDER_NONE
-    book[B_RESERVED] = 0.0
-
-
-@helper
-def tradable(settings: Row, book: Row, quantity: float, volume: float) -> float:
-    """Return how much of a market order a candle of this volume takes; all of it when no volume is known."""
-    share = settings[S_PARTICIPATION]
-    if share <= 0.0 or not math.isfinite(volume) or book[B_ORDER_REASON] == REASON_LIQUIDATION:
-        return quantity
-    return min(quantity, round_down(share * volume, settings[S_LOT]))
-
-
-@helper
-def keep_rest(book: Row, quantity: float, rest: float) -> None:
-    """Leave the rest of an order in the book, with its share of what the whole reserved."""
-    book[B_ORDER_QUANTITY] = rest
-    book[B_RESERVED] *= rest / quantity
-    book[B_ORDER_RISK] *= rest / quantity
-
-
-@helper
-def fill_limit(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
-    """Fill a resting limit entry at its price, or at the open where that is better; return the new number of fills.
-
-    One that the open would fill at once pays the taker's fee, or is dropped when it may only rest. After its time it
-    does not fill any more.
-    """
-    sign, quantity, price = book[B_ORDER_SIGN], book[B_ORDER_QUANTITY], book[B_ORDER_PRICE]
-    first, best = candle[C_OPEN], candle[C_LOW] if sign > 0.0 else candle[C_HIGH]
-    if candle[C_TIME] >= book[B_ORDER_UNTIL]:
-        return n
-    rate, better = settings[S_MAKER], sign * (price - first) > 0.0
-    if better and candle[C_TIME] <= book[B_ORDER_MS]:
-        rate = settings[S_TAKER]
-        if settings[S_POST_ONLY] != 0.0:
-            drop_order(book)
-            return n
-    if not better and not sign * (price - best) >= settings[S_THROUGH]:
-        return n
-    if not better:
-        book[B_INSIDE] = candle[C_TIME]
-    paid = first if better else price
-    n = write_fill(fills, n, sign, quantity, paid, rate * quantity * paid, candle[C_TIME], REASON_ENTRY)
-    drop_order(book)
-    return n
-
-
-@helper
-def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
-    """Fill the pending order at the open with slippage, a limit at its price; return the new number of fills.
-
-    What the volume of the candle does not take rests in the book.
-    """
-    kind, sign = book[B_ORDER], book[B_ORDER_SIGN]
-    if kind == ORDER_ENTRY and book[B_ORDER_PRICE] > 0.0:
-        return fill_limit(settings, book, candle, fills, n)
-    if kind != ORDER_NONE:
-        quantity = book[B_ORDER_QUANTITY]
-        if kind == ORDER_EXIT:
-            quantity = min(quantity, abs(book[B_QUANTITY]))
-        whole = quantity
-        quantity = tradable(settings, book, whole, candle[C_VOLUME])
-        slip = slippage(settings, book[B_NATR], quantity, candle[C_VOLUME])
-        price, rate = candle[C_OPEN] * (1.0 + sign * slip), settings[S_TAKER]
-        if book[B_ORDER_REASON] == REASON_LIQUIDATION:
-            price, rate = book[B_ORDER_PRICE], rate + settings[S_LIQUIDATION_FEE]
-        if quantity > 0.0:
-            fee = rate * quantity * price
-            n = write_fill(fills, n, sign, quantity, price, fee, candle[C_TIME], book[B_ORDER_REASON])
-        if quantity < whole:
-            keep_rest(book, whole, round_nearest(whole - quantity, settings[S_LOT]))
-        else:
-            drop_order(book)
-    return n
 
 
 @helper
@@ -403,43 +266,6 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
         fee = settings[S_TAKER] * left * price
         n = write_fill(fills, n, -side, left, price, fee, candle[C_TIME], book[B_STOP_REASON])
     return n
-
-
-@helper
-def place_exit(book: Row, reason: float) -> None:
-    """Put a market order that closes the whole position; an earlier exit order keeps its reason."""
-    if book[B_QUANTITY] != 0.0 and book[B_ORDER] != ORDER_EXIT:
-        book[B_ORDER] = ORDER_EXIT
-        book[B_ORDER_SIGN] = -1.0 if book[B_QUANTITY] > 0.0 else 1.0
-        book[B_ORDER_QUANTITY] = abs(book[B_QUANTITY])
-        book[B_ORDER_REASON] = reason
-        book[B_RESERVED] = 0.0
-
-
-@helper
-def place_liquidation(book: Row, price: float) -> None:
-    """Put an order that closes the whole position at a price, in place of any other."""
-    book[B_ORDER] = ORDER_NONE
-    place_exit(book, REASON_LIQUIDATION)
-    book[B_ORDER_PRICE] = price
-
-
-@helper
-def place_entry(
-    book: Row, sign: float, quantity: float, price: float, until_ms: float, reserved: float, risk: float
-) -> None:
-    """Put an order that opens a position, and reserve its margin and fee, and what it may lose at its stop.
-
-    At market with a price of 0, else at that limit, which rests until a time.
-    """
-    book[B_ORDER] = ORDER_ENTRY
-    book[B_ORDER_SIGN] = sign
-    book[B_ORDER_QUANTITY] = quantity
-    book[B_ORDER_REASON] = REASON_ENTRY
-    book[B_ORDER_PRICE] = price
-    book[B_ORDER_UNTIL] = until_ms
-    book[B_RESERVED] = reserved
-    book[B_ORDER_RISK] = risk
 
 
 @helper

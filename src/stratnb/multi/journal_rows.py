@@ -40,8 +40,8 @@ def fill_rows(book: Book, work: Working, number: int, row: Floats) -> tuple[Fill
     same = {"strategy_id": key, "symbol": book.symbol, "fee": fill.fee, "time_ms": fill.time_ms}
     booked = {
         **{**same, "fill_id": fill_id, "client_id": work.order_id, "side": fill.side},
-        **{"quantity": fill.quantity, "price": fill.price, "fee_currency": None, "reason": fill.reason},
-        **{"row": row.tobytes(), "raw": None},
+        **{"quantity": fill.quantity, "price": fill.price, "fee_currency": _fee_currency(book, row)},
+        **{"row": row.tobytes(), "raw": None, "reason": fill.reason},
     }
     entry = {
         **{**same, "kind": "fill", "quantity": signed, "price": fill.price, "realized": fill.realized_pnl},
@@ -49,6 +49,12 @@ def fill_rows(book: Book, work: Working, number: int, row: Floats) -> tuple[Fill
         "reason": fill.reason,
     }
     return fill, booked, entry
+
+
+def _fee_currency(book: Book, row: Floats) -> str | None:
+    """Return the base currency when the fee of a buy was taken in it, else None: the quote currency."""
+    in_base = book.settings[at.S_BASE_FEE] != 0.0 and row[at.F_SIGN] > 0.0
+    return book.symbol.split("/")[0] if in_base else None
 
 
 def moved_row(book: Book, row: Floats, *, reference: str, author: str, reason: str) -> Row:

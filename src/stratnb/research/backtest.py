@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, Finding, positive
 from stratnb.kernels import layout as at
-from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles, Gaps, market_from
 from stratnb.model import Fill, Market, Trade, installed_version
+from stratnb.research.detail import inside
 from stratnb.research.ending import close_at_end
-from stratnb.research.failing import told
 from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import equity_frame, fills_frame, trades_frame
-from stratnb.research.funding import FundingRates, stretches
+from stratnb.research.funding import FundingRates, check_funding, missing, rates_of
+from stratnb.research.looping import run
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
@@ -40,9 +40,6 @@ Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
 
 LIMITS_HINT = "AccountLimits(max_open_positions=5) of stratnb.services.ledger"
-CHUNK = 50_000
-FILL_BUFFER = 4_096
-REASON_CELLS = 128
 DENIAL_NAMES = frozenset(at.DECISION_REASONS[code] for code in at.DENIALS)
 
 
@@ -223,6 +220,7 @@ def backtest(
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
     funding: FundingRates | None = None,
+    detail: Candles | None = None,
     decisions: bool | Literal["entries"] = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -231,98 +229,40 @@ def backtest(
 
     `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
     which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
-    `cancelled()` asked. `funding` are the rates of a linear market (`execution.simulation.funding_rate` without). With
+    `cancelled()` asked. `funding` are the rates of a linear market (`execution.simulation.funding_rate` without),
+    `detail` finer candles inside these (`research.detail.inside`): the result is then that of a run on them. With
     `decisions` every decision row is kept, with "entries" those that entered, which is what
     tells the stop of each trade. Raises `ConfigError` before anything runs.
     """
     _check(candles, cash)
     _check_kinds(market, limits, decisions)
-    _check_funding(funding, candles)
+    check_funding(funding, candles)
+    if detail is not None:
+        candles = inside(candles, detail)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
     books[0, at.B_ENTRIES] = at.ENTRIES_ON
-    memory, rows, n = plan.memory(), candles.rows(), len(candles)
-    equity, counts = np.empty(n), np.zeros(REASON_CELLS)
-    kept_fills, kept_decisions, done = [], [], 0
-    fills = np.empty((FILL_BUFFER, at.W_FILL))
-    log = np.empty((CHUNK if decisions else 0, plan.decision_width))
-    calls = loop.parts()
-    rates = iter(_funding(plan, books[0], candles, funding))
-    until = 0
-    if progress is not None:
-        progress(0, n)
-    while done < n and not (cancelled is not None and cancelled()):
-        if done == until:
-            until, books[0, at.B_FUNDING_RATE] = next(rates)
-        stop = min(until, done + CHUNK)
-        with told(plan, memory):
-            done, f, d = loop.run(
-                calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
-            )
-        kept_fills.append(fills[:f].copy())
-        kept_decisions.append(_kept(log[:d], decisions))
-        if progress is not None:
-            progress(done, n)
+    rates = rates_of(plan, books[0], candles, funding)
+    made = run(plan, books, account, candles.rows(), rates, decisions, progress, cancelled)
+    n, done = len(candles), len(made.equity)
     if done == n and plan.config.execution.simulation.end == "close":
-        kept_fills.append(close_at_end(plan, books, 0, account, rows[-1]))
-        equity[-1] = books[0, at.B_EQUITY]
+        made.fills.append(close_at_end(plan, books, 0, account, candles.rows()[-1]))
+        made.equity[-1] = books[0, at.B_EQUITY]
     return Backtest(
         plan=plan,
         candles=candles,
         capital=float(books[0, at.B_CAPITAL]),
-        equity_curve=equity[:done],
-        fill_rows=np.concatenate(kept_fills) if kept_fills else np.empty((0, at.W_FILL)),
-        decision_rows=np.concatenate(kept_decisions) if kept_decisions else np.empty((0, plan.decision_width)),
-        reasons=plan.counts(list(counts)),
+        equity_curve=made.equity,
+        fill_rows=np.concatenate([np.empty((0, at.W_FILL)), *made.fills]),
+        decision_rows=np.concatenate([np.empty((0, plan.decision_width)), *made.decisions]),
+        reasons=plan.counts(list(made.counts)),
         book=books[0],
         account=account,
-        findings=(*findings, *_unfunded(plan, funding)),
+        findings=(*findings, *missing(plan, funding)),
         complete=done == n,
         limits=limits,
     )
-
-
-def _funding(plan: Plan, book: Floats, candles: Candles, funding: FundingRates | None) -> Sequence[tuple[int, float]]:
-    """Set the funding times of a book and return the rates by stretches of candles."""
-    if funding is None or not book[at.B_FUNDING_MS]:
-        return [(len(candles), plan.config.execution.simulation.funding_rate)]
-    book[at.B_FUNDING_MS] = funding.every_ms
-    close_ms = candles.open_time_ms + plan.base_ms
-    return stretches(funding, close_ms, plan.config.execution.simulation.funding_rate)
-
-
-def _unfunded(plan: Plan, funding: FundingRates | None) -> Iterator[Finding]:
-    """Yield the warning that positions of a linear market pay a funding rate that nobody gave."""
-    costs = plan.config.execution.simulation
-    if (
-        funding is None
-        and plan.market.kind == "linear"
-        and costs.funding
-        and "funding_rate" not in costs.model_fields_set
-    ):
-        path, hint = (
-            "execution.simulation.funding_rate",
-            "give funding=FundingRates(...), or write the rate to count with",
-        )
-        yield Finding(path, "funding_missing", "no funding rates are given; 0 is paid", 0.0, hint, severity="warning")
-
-
-def _check_funding(funding: object, candles: Candles) -> None:
-    """Raise for what are no funding rates of the candles' symbol."""
-    if funding is not None and not isinstance(funding, FundingRates):
-        hint = "FundingRates(symbol, time_ms, rates) of stratnb.research.funding"
-        raise ConfigError("type", f"{repr(funding)[:80]} is no table of funding rates", value=funding, hint=hint)
-    if funding is not None and funding.symbol != candles.symbol:
-        hint = f"give those of {candles.symbol}"
-        raise ConfigError(
-            "market_symbol", f"the funding rates are those of {funding.symbol}", value=funding.symbol, hint=hint
-        )
-
-
-def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:
-    """Return a copy of the decision rows to keep."""
-    return rows[rows[:, at.D_ACTION] == at.ENTER] if which == "entries" else rows.copy()
 
 
 def _check_kinds(market: object, limits: object = None, decisions: object = False) -> None:

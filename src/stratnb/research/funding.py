@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, Finding
 from stratnb.kernels import layout as at
+from stratnb.market_data.candles import Candles
+from stratnb.strategy.plan import Plan
 
-__all__ = ["FundingRates", "stretches"]
+__all__ = ["FundingRates", "check_funding", "missing", "rates_of", "stretches"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -83,3 +85,44 @@ def stretches(funding: FundingRates | None, close_ms: Ints, rate: float) -> Sequ
 def _fault(what: str) -> ConfigError:
     hint = "FundingRates('BTC/USDT:USDT', time_ms=[...], rates=[...]) of stratnb.research.funding"
     return ConfigError("funding_rates", f"these are no funding rates: {what}", hint=hint)
+
+
+def rates_of(plan: Plan, book: Floats, candles: Candles, funding: FundingRates | None) -> Sequence[tuple[int, float]]:
+    """Set the funding times of a book and return the rates by stretches of candles."""
+    if funding is None or not book[at.B_FUNDING_MS]:
+        return [(len(candles), plan.config.execution.simulation.funding_rate)]
+    book[at.B_FUNDING_MS] = funding.every_ms
+    close_ms = candles.open_time_ms + plan.base_ms
+    return stretches(funding, close_ms, plan.config.execution.simulation.funding_rate)
+
+
+def missing(plan: Plan, funding: FundingRates | None) -> Iterator[Finding]:
+    """Yield the warnings about what the costs need and nobody gave: finer candles for a latency, funding rates."""
+    costs = plan.config.execution.simulation
+    if costs.latency_ms and plan.base_ms == plan.primary_ms:
+        path, hint = "execution.simulation.latency_ms", "give finer candles by detail=, or remove it"
+        text = "latency acts with finer candles only"
+        yield Finding(path, "not_enforced", text, costs.latency_ms, hint, severity="warning")
+    if (
+        funding is None
+        and plan.market.kind == "linear"
+        and costs.funding
+        and "funding_rate" not in costs.model_fields_set
+    ):
+        path, hint = (
+            "execution.simulation.funding_rate",
+            "give funding=FundingRates(...), or write the rate to count with",
+        )
+        yield Finding(path, "funding_missing", "no funding rates are given; 0 is paid", 0.0, hint, severity="warning")
+
+
+def check_funding(funding: object, candles: Candles) -> None:
+    """Raise for what are no funding rates of the candles' symbol."""
+    if funding is not None and not isinstance(funding, FundingRates):
+        hint = "FundingRates(symbol, time_ms, rates) of stratnb.research.funding"
+        raise ConfigError("type", f"{repr(funding)[:80]} is no table of funding rates", value=funding, hint=hint)
+    if funding is not None and funding.symbol != candles.symbol:
+        hint = f"give those of {candles.symbol}"
+        raise ConfigError(
+            "market_symbol", f"the funding rates are those of {funding.symbol}", value=funding.symbol, hint=hint
+        )

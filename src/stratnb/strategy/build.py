@@ -41,6 +41,7 @@ from stratnb.kernels.layout import (
     HEAD_COLUMNS,
     PRIMARY,
     ROLES,
+    S_LATENCY,
     W_CANDLE,
     W_GROUP,
     W_HEAD,
@@ -183,6 +184,8 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
     )
     weights = [config.enabled_analyzers[k].weight for k in range(len(analyzers))]
     settings = settings_row(config, market, warmup=warmup, weights=weights)
+    if base_ms < lengths["primary"]:
+        settings[S_LATENCY] = float(config.execution.simulation.latency_ms)
     prepare([*loop.EVERY, *(type(node.block).step for part in builder.segments.values() for node in part)])
     code, params, size = _tables(builder, lengths, base_ms, settings, analyzers, filters)
     nodes = tuple(node for segment in SEGMENTS for node in builder.segments[segment])

@@ -55,7 +55,6 @@ SECTIONS: dict[str, type[Section]] = {
 }
 LATER: dict[str, frozenset[str]] = {
     "execution": frozenset({"exchange_stop"}),
-    "execution.simulation": frozenset({"latency_ms"}),
 }
 _PLACES = {
     "indicator": "indicators.<name>",

@@ -192,6 +192,8 @@ class Simulation(Section):
         None, gt=0, le=1, title="Most of a candle's volume that an order at market takes", json_schema_extra=FRACTION
     )
     touch: bool = Field(False, title="Targets fill when touched")
+    fee_currency: Literal["quote", "base"] = Field("quote", title="Currency of the fee of a spot buy")
+    latency_ms: float = Field(0, ge=0, le=3_600_000, title="Latency of an order (with finer candles)")
     maintenance_margin: float = Field(0.005, ge=0, le=0.1, title="Maintenance margin", json_schema_extra=FRACTION)
     liquidation_fee: float = Field(0.0, ge=0, le=0.1, title="Fee of a liquidation", json_schema_extra=FRACTION)
     funding: bool = Field(True, title="Funding (linear markets)")

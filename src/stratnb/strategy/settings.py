@@ -71,6 +71,7 @@ def _order_settings(row: MutableSequence[float], config: StrategyConfig) -> None
     row[at.S_LIMIT_OFFSET] = execution.limit_offset
     primary_ms = timeframe_ms(config.timeframes.primary)
     row[at.S_LIMIT_MS] = float(primary_ms) if timeout_s is None else timeout_s * 1_000.0
+    row[at.S_BASE_FEE] = float(config.market.kind == "spot" and execution.simulation.fee_currency == "base")
     row[at.S_POST_ONLY] = float(execution.post_only)
     row[at.S_FALLBACK] = float(execution.limit_fallback)
 
