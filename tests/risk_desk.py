@@ -23,7 +23,7 @@ class Desk:
 
     def __init__(self, *, linear: bool = False, cash: float = 10_000.0, **limits: Any) -> None:
         self.settings = np.zeros(at.W_SETTINGS)
-        self.settings[[at.S_LEVERAGE, at.S_TAKER, at.S_LINEAR]] = 1.0, 0.0, float(linear)
+        self.settings[[at.S_LEVERAGE, at.S_TAKER, at.S_LINEAR, at.S_MAINTENANCE]] = 1.0, 0.0, float(linear), 0.005
         self.settings[[at.S_MAX_SLIPPAGE, at.S_MAX_QUANTITY, at.S_MAX_ORDERS, at.S_MAX_TRADES]] = math.nan
         self.books = np.zeros((3, at.W_BOOK))
         self.books[:, [at.B_CAPITAL, at.B_EQUITY, at.B_EQUITY_LOW, at.B_DAY_START]] = cash

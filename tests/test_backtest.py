@@ -20,6 +20,7 @@ from stratnb.market_data import load_candles, resample, synthetic_market
 from stratnb.market_data.candles import Candles, utc_text
 from stratnb.model import Market
 from stratnb.research import backtest as module
+from stratnb.research import looping
 from stratnb.research.backtest import backtest, configure
 from stratnb.strategy.documents import build_config
 from trading_cases import BOOM, DAY, FREE, LONG, Floats, document, flat, market, merged, registered, series, wander
@@ -340,8 +341,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     candles = wander(700, 3, gaps=6)
     whole = backtest(CAUSAL, candles, market=market(kind="linear"), decisions=True)
     steps: list[tuple[int, int]] = []
-    monkeypatch.setattr(module, "CHUNK", 7)
-    monkeypatch.setattr(module, "FILL_BUFFER", at.MAX_FILLS)
+    monkeypatch.setattr(looping, "CHUNK", 7)
+    monkeypatch.setattr(looping, "FILL_BUFFER", at.MAX_FILLS)
     parts = backtest(
         CAUSAL, candles, market=market(kind="linear"), decisions=True, progress=lambda *at_: steps.append(at_)
     )
@@ -355,7 +356,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cancel_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 100)
+    monkeypatch.setattr(looping, "CHUNK", 100)
     candles, calls = wander(600, 4), iter([False, False, True])
     whole = backtest(CAUSAL, candles, market=market(kind="linear"))
     part = backtest(CAUSAL, candles, market=market(kind="linear"), cancelled=lambda: next(calls))

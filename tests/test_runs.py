@@ -138,7 +138,7 @@ def sealed(whole: dict[str, Any]) -> str:
 WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an equity point less": lambda whole: whole["equity"]["equity"].pop(),
     "a document that is none": lambda whole: whole.update(document=5),
-    "text in trades": lambda whole: whole["trades"]["rows"][0].__setitem__(-3, "much"),
+    "text in trades": lambda whole: whole["trades"]["rows"][0].__setitem__(-4, "much"),
     "a planned stop less": lambda whole: whole["planned_stops"].pop(),
     "a text as capital": lambda whole: whole.update(capital="1000"),
     "times back": lambda whole: whole["equity"]["close_ms"].reverse(),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
-from stratnb.kernels.trade import round_down, round_nearest
+from stratnb.kernels.rounding import round_down, round_nearest
 from stratnb.research.backtest import backtest
 from stratnb.strategy.build import build_plan
 from stratnb.strategy.documents import build_config

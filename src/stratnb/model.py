@@ -126,8 +126,9 @@ class Order:
 class Fill:
     """An executed part of an order, or of the stop or a target of a position.
 
-    `realized_pnl` is in quote units before `fee`; `position_after` is the signed quantity left; `trade_no` counts
-    the round trips of the instance from 1.
+    `realized_pnl` is in quote units before `fee`; `funding` is what the position paid since its fill before, negative
+    when it got some; `position_after` is the signed quantity left; `trade_no` counts the round trips of the instance
+    from 1.
     """
 
     strategy_id: str
@@ -141,6 +142,7 @@ class Fill:
     realized_pnl: float
     position_after: float
     trade_no: int
+    funding: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class Position:
     unrealized_pnl: float
     realized_pnl: float
     fees: float
+    funding: float = 0.0
 
     @property
     def notional(self) -> float:
@@ -189,3 +192,4 @@ class Trade:
     return_fraction: float
     reason: str
     fills: int
+    funding: float = 0.0

@@ -130,8 +130,9 @@ class Exchange(Protocol):
         ...
 
     def open_fills(self, order_id: str, settings: Floats, book: Floats, candle: Floats, now_ms: int) -> Floats:
-        """Execute a resting order at the candle's open and return the fill rows; asked twice, the same rows.
+        """Execute a resting order at the candle's open, or at its limit, and return the fill rows.
 
+        Asked twice, the same rows. What is left of it rests on when the book's row still holds the order.
         `now_ms` is when the engine hears of it: the close of that candle, or now for a price that arrived alone.
         """
         ...

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from stratnb.errors import Halt, Refused, RetryLater
 from stratnb.exchange.base import Execution, OrderReport
 from stratnb.kernels import layout as at
+from stratnb.kernels.stored import fill_from
 from stratnb.model import Order, OrderState
 
 __all__ = ["PaperBook"]
 
 Floats = npt.NDArray[np.float64]
+HEARD = "coalesce(e.heard_ms, o.closed_ms, o.created_ms)"
 SCHEMA = """
 create table if not exists orders (
     order_id text primary key, symbol text not null, quantity real not null, state text not null,
@@ -25,7 +27,7 @@ create table if not exists orders (
 ) without rowid;
 create table if not exists executions (
     seq integer primary key, fill_id text not null unique, order_id text not null, symbol text not null,
-    signed real not null, time_ms integer not null, fill blob not null
+    signed real not null, time_ms integer not null, fill blob not null, heard_ms integer
 );
 create index if not exists executions_of_order on executions (order_id);
 create index if not exists working on orders (state) where state = 'OPEN';
@@ -48,10 +50,16 @@ class PaperBook:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = normal")
             self._db.executescript(SCHEMA)
+            self._bring_forward()
         except (OSError, sqlite3.Error) as error:
             raise Halt(
                 "paper_book", f"the paper exchange's book {path} cannot be opened: {error}", hint="check file and disk"
             ) from error
+
+    def _bring_forward(self) -> None:
+        """Add what a file of an earlier version lacks: its executions were heard when their order closed."""
+        if "heard_ms" not in {row[1] for row in self._db.execute("pragma table_info(executions)")}:
+            self._db.execute("alter table executions add column heard_ms integer")
 
     def close(self) -> None:
         """Close the file; later calls fail."""
@@ -74,19 +82,39 @@ class PaperBook:
                     "duplicate_order", f"order {order.order_id} exists already", value=order.order_id, hint="query it"
                 ) from error
             if row is not None:
-                self._insert(order.order_id, order.symbol, row[None])
+                self._insert(order.order_id, order.symbol, row[None], order.created_ms)
         return state
 
     def execute(self, order_id: str, rows: Floats, now_ms: int) -> Floats:
-        """Fill a working order with these rows and return them; one that was filled before returns its rows."""
+        """Fill a working order with these rows and return them; one that was filled before returns its newest rows."""
+        return self._execute(order_id, rows, now_ms, "FILLED" if len(rows) else "CANCELED")
+
+    def execute_part(self, order_id: str, rows: Floats, now_ms: int) -> Floats:
+        """Fill a part of a working order and return the rows, those of before when it is done twice; it rests on."""
+        return self._execute(order_id, rows, now_ms, "OPEN")
+
+    def _execute(self, order_id: str, rows: Floats, now_ms: int, state: OrderState) -> Floats:
         with self._transaction():
             found = self._db.execute("select state, symbol from orders where order_id = ?", (order_id,)).fetchone()
             if found is None or found[0] != "OPEN":
-                return np.array([each.row for each in self._executions_of(order_id)]).reshape(-1, at.W_FILL)
-            self._insert(order_id, found[1], rows)
-            state = "FILLED" if len(rows) else "CANCELED"
-            self._db.execute("update orders set state = ?, closed_ms = ? where order_id = ?", (state, now_ms, order_id))
+                return self._newest(order_id)
+            known = self._newest(order_id, now_ms)
+            if len(known):
+                return known
+            self._insert(order_id, found[1], rows, now_ms)
+            if state != "OPEN":
+                sql = "update orders set state = ?, closed_ms = ? where order_id = ?"
+                self._db.execute(sql, (state, now_ms, order_id))
         return rows
+
+    def _newest(self, order_id: str, heard_ms: int | None = None) -> Floats:
+        """Return the rows that an order executed at a time, without one at the newest."""
+        sql = (
+            "select fill from executions where order_id = :id and heard_ms is "
+            "coalesce(:ms, (select max(heard_ms) from executions where order_id = :id)) order by seq"
+        )
+        found = self._db.execute(sql, {"id": order_id, "ms": heard_ms})
+        return np.array([fill_from(row[0]) for row in found]).reshape(-1, at.W_FILL)
 
     def cancel(self, order_id: str) -> OrderState:
         """Cancel an order if it works, and return its state; an unknown one is `Refused`."""
@@ -102,7 +130,10 @@ class PaperBook:
         """Forget what happened after a time: that time is going to be replayed, so none of it has happened."""
         later = "select order_id from orders where created_ms > ? or closed_ms > ?"
         with self._transaction():
-            self._db.execute(f"delete from executions where order_id in ({later})", (to_ms, to_ms))
+            self._db.execute(
+                f"delete from executions where heard_ms > ? or (heard_ms is null and order_id in ({later}))",
+                (to_ms, to_ms, to_ms),
+            )
             self._db.execute("delete from orders where created_ms > ?", (to_ms,))
             self._db.execute("update orders set state = 'OPEN', closed_ms = null where closed_ms > ?", (to_ms,))
 
@@ -124,7 +155,7 @@ class PaperBook:
             return None
         symbol, state, closed_ms = found
         if closed_ms is not None and closed_ms > until_ms:
-            return OrderReport(order_id, symbol, "OPEN", ())
+            return OrderReport(order_id, symbol, "OPEN", self._executions_of(order_id, until_ms))
         return OrderReport(order_id, symbol, state, self._executions_of(order_id))
 
     def working(self, until_ms: int) -> tuple[OrderReport, ...]:
@@ -138,15 +169,18 @@ class PaperBook:
             reports = [self._report(order_id, until_ms) for order_id in ids]
         return tuple(each for each in reports if each is not None and each.state == "OPEN")
 
-    def _executions_of(self, order_id: str) -> tuple[Execution, ...]:
-        sql = "select seq, fill_id, order_id, fill from executions where order_id = ? order by seq"
-        return tuple(_execution(row) for row in self._db.execute(sql, (order_id,)))
+    def _executions_of(self, order_id: str, until_ms: int | None = None) -> tuple[Execution, ...]:
+        sql = (
+            "select seq, fill_id, order_id, fill from executions where order_id = :id "
+            "and (:ms is null or heard_ms <= :ms) order by seq"
+        )
+        return tuple(_execution(row) for row in self._db.execute(sql, {"id": order_id, "ms": until_ms}))
 
     def executions(self, after: int, until_ms: int) -> tuple[Execution, ...]:
         """Return the executions with a larger number that had happened at a time, oldest first."""
         sql = (
             "select e.seq, e.fill_id, e.order_id, e.fill from executions e join orders o using (order_id) "
-            "where e.seq > ? and (o.closed_ms is null or o.closed_ms <= ?) and o.created_ms <= ? order by e.seq"
+            f"where e.seq > ? and {HEARD} <= ? and o.created_ms <= ? order by e.seq"
         )
         with self._transaction("deferred"):
             return tuple(_execution(row) for row in self._db.execute(sql, (after, until_ms, until_ms)))
@@ -155,7 +189,7 @@ class PaperBook:
         """Return the sum of the signed executions of a market."""
         sql = (
             "select e.signed from executions e join orders o using (order_id) where e.symbol = ? "
-            "and (o.closed_ms is null or o.closed_ms <= ?) and o.created_ms <= ? order by e.seq"
+            f"and {HEARD} <= ? and o.created_ms <= ? order by e.seq"
         )
         with self._transaction("deferred"):
             return float(sum(row[0] for row in self._db.execute(sql, (symbol, until_ms, until_ms))))
@@ -171,10 +205,12 @@ class PaperBook:
             text, hint = f"the paper exchange's book {self.path} does not answer: {error}", "look at file and disk"
             raise RetryLater("paper_book", text, hint=hint) from error
 
-    def _insert(self, order_id: str, symbol: str, rows: Floats) -> None:
-        for number, row in enumerate(rows):
+    def _insert(self, order_id: str, symbol: str, rows: Floats, heard_ms: int) -> None:
+        sql = "select count(*) from executions where order_id = ?"
+        for number, row in enumerate(rows, self._db.execute(sql, (order_id,)).fetchone()[0]):
             self._db.execute(
-                "insert into executions (fill_id, order_id, symbol, signed, time_ms, fill) values (?, ?, ?, ?, ?, ?)",
+                "insert into executions (fill_id, order_id, symbol, signed, time_ms, fill, heard_ms) "
+                "values (?, ?, ?, ?, ?, ?, ?)",
                 (
                     f"{order_id}.{number}",
                     order_id,
@@ -182,9 +218,10 @@ class PaperBook:
                     float(row[at.F_SIGN] * row[at.F_QUANTITY]),
                     int(row[at.F_TIME]),
                     row.tobytes(),
+                    heard_ms,
                 ),
             )
 
 
 def _execution(row: tuple[int, str, str, bytes]) -> Execution:
-    return Execution(row[0], row[1], row[2], np.frombuffer(row[3]).copy())
+    return Execution(row[0], row[1], row[2], fill_from(row[3]))

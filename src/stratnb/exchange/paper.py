@@ -93,9 +93,13 @@ class PaperExchange:
         return self.book.position(symbol, until_ms)
 
     def open_fills(self, order_id: str, settings: Floats, book: Floats, candle: Floats, now_ms: int) -> Floats:
-        """Execute a resting order at the candle's open and return the fill rows, which are not applied yet."""
+        """Execute a resting order against a candle and return the fill rows, which are not applied yet.
+
+        Whether it rests on, the book's row tells.
+        """
         count = loop.open_fills(settings, book, candle, self._fills, 0)
-        return self.book.execute(order_id, self._fills[:count], now_ms)
+        rests = book[at.B_ORDER] != at.ORDER_NONE
+        return (self.book.execute_part if rests else self.book.execute)(order_id, self._fills[:count], now_ms)
 
     def touch_fills(self, settings: Floats, book: Floats, candle: Floats) -> Floats:
         """Return the fill rows of the book's stop and targets within the candle; nothing is executed by asking."""

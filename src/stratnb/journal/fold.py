@@ -59,7 +59,7 @@ class Position:
         self.largest = max(self.largest, abs(self.quantity), abs(quantity))
         self.turnover += abs(quantity * (price or 0.0)) + abs(row["fee"])
         self.rows += 1
-        self.is_plain = self.is_plain and row["kind"] == "fill"
+        self.is_plain = self.is_plain and row["kind"] in ("fill", "funding")
         return realized
 
     def _reduce(self, held: float, quantity: float, price: float) -> None:

@@ -22,6 +22,7 @@ Fault = tuple[str, str, str]  # place, code, message
 CLIENT_ID = re.compile(rf"snb-([a-z0-9]{{6}})-([0-9a-z]{{4}})-([{''.join(PURPOSES)}])([0-9a-z]{{8}})")
 UNFILLED = ("INTENT", "DENIED", "REJECTED", "ABSENT")
 COMMAND_STATES = ("new", "taken", "done", "refused", "failed")
+FILL_BYTES = (8 * at.W_FILL_FIRST, 8 * at.W_FILL)  # an older journal has the first
 SIDES = {"buy": 1.0, "sell": -1.0}
 RISK_STATES = (at.ACTIVE, at.REDUCING, at.HALTED)
 
@@ -36,6 +37,7 @@ class Evidence:
         self.fills: dict[str, Row] = {}
         self.filled: defaultdict[str, float] = defaultdict(float)
         self.booked: set[str] = set()
+        self.less_fee: set[str] = set()
         self.positions: defaultdict[tuple[str, str], Position] = defaultdict(Position)
         self.moved: defaultdict[tuple[str, str | None], float] = defaultdict(float)
         self.trades: defaultdict[str, list[float]] = defaultdict(list)
@@ -79,7 +81,7 @@ def _orders(row: Row, seen: Evidence) -> Iterator[Fault]:
         yield "", "order_side", f"side {row['side']!r} is neither buy nor sell"
     if not row["quantity"] > 0.0:
         yield "", "order_quantity", f"quantity {row['quantity']} is not above zero"
-    if row["row"] is not None and len(row["row"]) != 8 * at.W_FILL:
+    if row["row"] is not None and len(row["row"]) not in FILL_BYTES:
         yield "", "row_width", f"the planned fill has {len(row['row'])} bytes, not {8 * at.W_FILL}"
 
 
@@ -103,6 +105,8 @@ def _client_id(row: Row, seen: Evidence) -> Iterator[Fault]:
 def _fills(row: Row, seen: Evidence) -> Iterator[Fault]:
     seen.fills[row["fill_id"]] = row
     seen.filled[row["client_id"]] += row["quantity"]
+    if row["fee_currency"] is not None:
+        seen.less_fee.add(row["client_id"])
     order = seen.orders.get(row["client_id"])
     if order is None and not row["strategy_id"].startswith("@"):
         yield "", "fill_order", f"there is no order {row['client_id']!r}"
@@ -117,7 +121,7 @@ def _fills(row: Row, seen: Evidence) -> Iterator[Fault]:
 
 def _fill_row(row: Row) -> Iterator[Fault]:
     cells = _floats(row["row"])
-    if cells is None or len(cells) != at.W_FILL:
+    if cells is None or len(row["row"]) not in FILL_BYTES:
         yield "", "row_width", f"the fill's row has {len(row['row'])} bytes, not {8 * at.W_FILL}"
         return
     packed = (cells[at.F_SIGN], cells[at.F_QUANTITY], cells[at.F_PRICE])
@@ -181,7 +185,7 @@ def _decisions(row: Row, seen: Evidence) -> Iterator[Fault]:
 
 def _risk_state(row: Row, seen: Evidence) -> Iterator[Fault]:
     scope, cells = row["scope"], _floats(row["row"])
-    width, state = (at.W_BOOK, at.B_STATE) if scope else (at.W_ACCOUNT, at.A_STATE)
+    width, state = (at.W_BOOK_FIRST, at.B_STATE) if scope else (at.W_ACCOUNT, at.A_STATE)
     if row["digest"] != risk_digest(scope, row["row"]):
         yield "", "digest", "the risk row is damaged: its digest differs"
     elif cells is None or len(cells) < width:

@@ -34,7 +34,7 @@ def _orders(seen: Evidence) -> Iterator[Fault]:
             yield place, "order_overfilled", f"its fills add up to {total!r}, its quantity is {quantity!r}"
         if order["state"] in UNFILLED and total:
             yield place, "order_state", f"an order that is {order['state']} has fills"
-        if order["state"] == "FILLED" and not is_near(total, quantity):
+        if order["state"] == "FILLED" and not is_near(total, quantity) and client_id not in seen.less_fee:
             yield place, "order_state", f"it is FILLED with {total!r} of {quantity!r}"
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_EQUITY,
@@ -34,6 +35,7 @@ from stratnb.kernels.layout import (
     B_MARK,
     B_MARKET,
     B_MAX_EXPOSURE,
+    B_NATR,
     B_QUANTITY,
     B_RISK,
     B_STATE,
@@ -65,6 +67,7 @@ from stratnb.kernels.layout import (
     P_UNTIL,
     RULE_COOLDOWN,
     S_LEVERAGE,
+    S_LIMIT,
     S_LINEAR,
     S_MAX_ORDERS,
     S_MAX_QUANTITY,
@@ -72,7 +75,6 @@ from stratnb.kernels.layout import (
     S_MAX_TRADES,
     S_MIN_NOTIONAL,
     S_MIN_QUANTITY,
-    S_SLIPPAGE,
     S_TAKER,
     Z_ABOVE_MAXIMUM,
     Z_ACCOUNT,
@@ -166,7 +168,7 @@ def measure_entry(
     book, notional = books[slot], quantity * price
     equity, own = account[A_EQUITY], abs(book[B_QUANTITY]) * price + notional
     net, gross, holders = market_exposure(books, book[B_MARKET], sign * notional)
-    loss = loss_at_stop(settings, quantity, price, stop)
+    loss = loss_at_stop(settings, book[B_NATR], quantity, price, stop)
     recent, everywhere = orders_since(books, slot, account[A_NOW] - RATE_MS)
     today = book[B_TRADE_DAY] == math.floor(account[A_NOW] / DAY_MS)
     decision[D_OPEN] = account[A_OPEN]
@@ -175,7 +177,10 @@ def measure_entry(
     decision[D_MARKET_GROSS] = ratio(gross, equity)
     decision[D_GROSS] = ratio(account[A_GROSS] + pending_notional(books) + notional, equity)
     decision[D_FREE] = account[A_FREE]
-    decision[D_SLIPPAGE] = max(settings[S_SLIPPAGE], abs(book[B_MARK] / price - 1.0) if book[B_MARK] > 0.0 else 0.0)
+    planned = expected_slippage(settings, book[B_NATR])
+    decision[D_SLIPPAGE] = max(planned, abs(book[B_MARK] / price - 1.0) if book[B_MARK] > 0.0 else 0.0)
+    if settings[S_LIMIT] != 0.0:
+        decision[D_SLIPPAGE] = 0.0
     decision[D_RISK_TRADE] = ratio(loss, book[B_EQUITY])
     decision[D_RISK_OPEN] = ratio(open_risk(books) + (loss if math.isfinite(loss) else 0.0), equity)
     decision[D_ORDERS] = recent

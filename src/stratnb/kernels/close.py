@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import types
 
 from stratnb.kernels.address import caller, lent
 from stratnb.kernels.checks import check_entry
+from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
@@ -18,7 +21,9 @@ from stratnb.kernels.layout import (
     B_DENIALS,
     B_ENTRIES,
     B_EQUITY,
+    B_EXPIRED,
     B_HELD,
+    B_NATR,
     B_ORDER,
     B_ORDER_MS,
     B_QUANTITY,
@@ -56,6 +61,7 @@ from stratnb.kernels.layout import (
     H_TIMEFRAMES,
     HOLD,
     N_OUT,
+    ORDER_EXIT,
     ORDER_NONE,
     PRIMARY,
     R_CLOSE,
@@ -71,9 +77,10 @@ from stratnb.kernels.layout import (
     S_CAP,
     S_COMPOUND,
     S_LEVERAGE,
+    S_LIMIT,
+    S_LIMIT_MS,
     S_LOT,
     S_MIN_CANDLES,
-    S_SLIPPAGE,
     S_TAKER,
     SEG_FILTERS,
     SEG_SIZING,
@@ -96,11 +103,13 @@ from stratnb.kernels.layout import (
     Z_WARMING,
 )
 from stratnb.kernels.levels import call_first_stop, move_levels, show_position
+from stratnb.kernels.limits import fall_back, limit_price
 from stratnb.kernels.measures import loss_at_stop
 from stratnb.kernels.multipliers import size_factor
+from stratnb.kernels.orders import place_entry
 from stratnb.kernels.protections import halt_volatile, note_order
 from stratnb.kernels.risk import sum_account
-from stratnb.kernels.trade import place_entry, round_down
+from stratnb.kernels.rounding import round_down
 
 __all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
 
@@ -121,7 +130,8 @@ def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, eq
     memory[R_PRICE] = price
     memory[R_EQUITY] = equity
     memory[R_FREE] = free
-    memory[R_COST] = 2.0 * (params[S_TAKER] + params[S_SLIPPAGE])
+    natr = memory[code[H_NATR]] if code[H_NATR] != 0 else math.nan
+    memory[R_COST] = 2.0 * (params[S_TAKER] + expected_slippage(params, natr))
     step_segment(code, params, memory, SEG_SIZING)
     return float(memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]])
 
@@ -129,7 +139,10 @@ def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, eq
 @entry(types.float64(I8, F8, F8, F8X2, WHOLE, F8, F8))
 def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
     """Size, round and check an entry, place its order when nothing objects; return the reason code."""
-    book, sign, price = books[slot], memory[R_DIRECTION], memory[R_CLOSE]
+    book, sign, price, limit, until_ms = books[slot], memory[R_DIRECTION], memory[R_CLOSE], 0.0, math.inf
+    if params[S_LIMIT] != 0.0:
+        price = limit = limit_price(params, sign, price)
+        until_ms = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY] + params[S_LIMIT_MS]
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
     equity = book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL]
     wanted = ask_size(code, params, memory, price, stop, equity, account[A_FREE])
@@ -146,7 +159,9 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
     if reason == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
-        place_entry(book, sign, quantity, cost, loss_at_stop(params, quantity, price, stop))
+        place_entry(
+            book, sign, quantity, limit, until_ms, cost, loss_at_stop(params, book[B_NATR], quantity, price, stop)
+        )
         note_order(book, account[A_NOW])
     return reason
 
@@ -213,7 +228,10 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
     if held:
         book[B_HELD] += 1.0
         show_position(memory, book, memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
+        waits = book[B_ORDER] == ORDER_EXIT
         move_levels(code, params, memory, book)
+        if book[B_ORDER] == ORDER_EXIT and not waits:
+            book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
     catchup = book[B_ENTRIES] == ENTRIES_OFF
     if code[H_NATR] != 0:
         natr = memory[code[H_NATR]]
@@ -283,6 +301,8 @@ def close_candle(
     code, params, memory, candle = lent(code), lent(params), lent(memory), lent(candle)
     books, account, decision = lent(books), lent(account), lent(decision)
     closed = close_roles(code, params, memory, candle, late)
+    if books[slot, B_EXPIRED] != 0.0 and not late:
+        fall_back(code, params, memory, books, slot, account, candle)
     if closed:
         order, reserved = books[slot, B_ORDER], books[slot, B_RESERVED]
         decide(code, params, memory, books, slot, account, decision)

@@ -54,7 +54,8 @@ from stratnb.kernels.layout import (
     W_LEVEL,
     W_NODE,
 )
-from stratnb.kernels.trade import place_exit, round_down, round_nearest
+from stratnb.kernels.rounding import round_down, round_nearest
+from stratnb.kernels.trade import place_exit
 
 __all__ = ["arm", "call_first_stop", "first_stop", "move_levels"]
 

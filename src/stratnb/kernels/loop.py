@@ -19,9 +19,11 @@ from stratnb.kernels.layout import (
     B_QUANTITY,
     C_TIME,
     D_REASON,
+    F_REASON,
     H_BASE_MS,
     MAX_FILLS,
     ORDER_NONE,
+    REASON_ENTRY,
     W_CANDLE,
 )
 from stratnb.kernels.levels import arm, first_stop
@@ -114,7 +116,7 @@ def resolve(calls: Ints, code: Ints, params: Row, memory: Row, book: Row, candle
     if book[B_ORDER] != ORDER_NONE:
         n = call_open(calls[OPEN], params, book, candle, fills, n)
     for f in range(start, n):
-        entered = book[B_QUANTITY] == 0.0
+        entered = book[B_QUANTITY] == 0.0 or fills[f, F_REASON] == REASON_ENTRY
         call_apply(calls[APPLY], book, fills[f])
         if entered:
             call_arm(calls[ARM], code, params, memory, book)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from stratnb.kernels.costs import expected_slippage, liquidation_price
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AVERAGE,
@@ -21,13 +22,10 @@ from stratnb.kernels.layout import (
     ORDERS_KEPT,
     S_LEVERAGE,
     S_LINEAR,
-    S_SLIPPAGE,
     S_TAKER,
 )
 
 __all__ = ["liquidation_room", "loss_at_stop", "market_exposure", "open_risk", "orders_since", "pending_notional"]
-
-MAINTENANCE = 0.005
 
 
 @helper
@@ -38,8 +36,8 @@ def market_exposure(books: Row, market: float, signed: float) -> tuple[float, fl
         book = books[s]
         if book[B_USED] != 0.0 and book[B_MARKET] == market:
             quantity = book[B_QUANTITY]
-            if quantity == 0.0 and book[B_ORDER] == ORDER_ENTRY:
-                quantity = book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
+            if book[B_ORDER] == ORDER_ENTRY:
+                quantity += book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
             net += quantity * book[B_MARK]
             gross += abs(quantity) * book[B_MARK]
             holders += 1.0 if quantity != 0.0 else 0.0
@@ -57,9 +55,9 @@ def pending_notional(books: Row) -> float:
 
 
 @helper
-def loss_at_stop(settings: Row, quantity: float, price: float, stop: float) -> float:
+def loss_at_stop(settings: Row, natr: float, quantity: float, price: float, stop: float) -> float:
     """Return what a quantity loses from its price to its stop, with the costs of both fills; NaN without a stop."""
-    cost = settings[S_TAKER] + settings[S_SLIPPAGE]
+    cost = settings[S_TAKER] + expected_slippage(settings, natr)
     return float(quantity * (abs(price - stop) + cost * (price + stop)))
 
 
@@ -77,7 +75,7 @@ def open_risk(books: Row) -> float:
         if book[B_QUANTITY] != 0.0:
             loss = book[B_QUANTITY] * (book[B_AVERAGE] - book[B_STOP])
             total += loss if loss > 0.0 else 0.0
-        elif book[B_ORDER] == ORDER_ENTRY and math.isfinite(book[B_ORDER_RISK]):
+        if book[B_ORDER] == ORDER_ENTRY and math.isfinite(book[B_ORDER_RISK]):
             total += book[B_ORDER_RISK]
     return total
 
@@ -98,12 +96,9 @@ def orders_since(books: Row, slot: int, since_ms: float) -> tuple[float, float]:
 
 @helper
 def liquidation_room(settings: Row, sign: float, price: float, stop: float) -> float:
-    """Return the distance of the isolated liquidation price in stop distances; NaN without leverage or stop.
-
-    Long: price (1 - 1/L) / (1 - m), short: price (1 + 1/L) / (1 + m), with maintenance m (trading_rules 8).
-    """
+    """Return the distance of the isolated liquidation price in stop distances; NaN without leverage or stop."""
     leverage = settings[S_LEVERAGE]
     if settings[S_LINEAR] == 0.0 or leverage <= 1.0:
         return math.nan
-    at = price * (1.0 - sign / leverage) / (1.0 - sign * MAINTENANCE)
+    at = liquidation_price(settings, sign, price)
     return float(sign * (price - at) / abs(price - stop))

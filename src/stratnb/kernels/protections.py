@@ -54,6 +54,7 @@ from stratnb.kernels.layout import (
     P_DAY,
     P_DAY_START,
     REASON_EXIT,
+    REASON_LIQUIDATION,
     RULE_COOLDOWN,
     RULE_DAILY,
     RULE_DRAWDOWN,
@@ -148,7 +149,9 @@ def count_trade(book: Row, fill: Row, pnl: float) -> None:
     A trade within its costs leaves the streak of the size as it is; a profit ends it and the row of losses.
     """
     now_ms, at = fill[F_TIME], int(book[B_TRADES]) - 1
-    stopped = pnl < 0.0 and fill[F_REASON] >= REASON_EXIT and fill[F_REASON] == book[B_STOP_REASON]
+    reason = fill[F_REASON]
+    by_stop = reason >= REASON_EXIT and reason == book[B_STOP_REASON]
+    stopped = pnl < 0.0 and (by_stop or reason == REASON_LIQUIDATION)
     book[B_RETURNS + at % HEALTH_TRADES] = pnl / (book[B_ORIGINAL] * book[B_AVERAGE])
     book[B_CLOSES + at % CLOSES_KEPT] = -now_ms if stopped else now_ms
     if abs(pnl) > book[B_TRADE_COSTS]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from stratnb.kernels.costs import pay_funding
 from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     A_DAY,
@@ -26,6 +27,8 @@ from stratnb.kernels.layout import (
     A_RISK,
     A_START,
     A_STATE,
+    ACTIVE,
+    B_ADVERSE,
     B_AVERAGE,
     B_CAPITAL,
     B_COSTS,
@@ -33,8 +36,13 @@ from stratnb.kernels.layout import (
     B_DRAWDOWN,
     B_EQUITY,
     B_EQUITY_LOW,
+    B_EXPIRED,
+    B_FUNDING_AT,
+    B_FUNDING_MS,
+    B_INSIDE,
     B_LEVERAGE,
     B_LINEAR,
+    B_MAINTENANCE,
     B_MARK,
     B_MARKET,
     B_MAX_DAILY_LOSS,
@@ -42,6 +50,10 @@ from stratnb.kernels.layout import (
     B_NEWS,
     B_OPENED_MS,
     B_ORDER,
+    B_ORDER_PRICE,
+    B_ORDER_QUANTITY,
+    B_ORDER_SIGN,
+    B_ORDER_UNTIL,
     B_PEAK,
     B_PEAK_EQUITY,
     B_QUANTITY,
@@ -54,6 +66,7 @@ from stratnb.kernels.layout import (
     C_CLOSE,
     C_HIGH,
     C_LOW,
+    C_TIME,
     DAY_MS,
     K_NEXT,
     K_PEAK,
@@ -61,9 +74,10 @@ from stratnb.kernels.layout import (
     ORDER_ENTRY,
     REASON_RISK,
 )
+from stratnb.kernels.orders import drop_order, place_exit, place_liquidation
 from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
 from stratnb.kernels.rules import fold_rules, start_day
-from stratnb.kernels.trade import equity_at, place_exit, unrealized
+from stratnb.kernels.trade import equity_at, unrealized
 
 __all__ = ["note_sums", "protect", "settle", "settle_book", "sum_account", "terms_of"]
 
@@ -75,9 +89,14 @@ def mark(book: Row, candle: Row) -> None:
     book[B_MARK] = candle[C_CLOSE]
     adverse = candle[C_CLOSE]
     if held != 0.0:
-        book[B_PEAK] = max(book[B_PEAK], candle[C_HIGH])
-        book[B_TROUGH] = min(book[B_TROUGH], candle[C_LOW])
+        high, low = candle[C_HIGH], candle[C_LOW]
+        if book[B_INSIDE] == candle[C_TIME]:  # what came before a limit filled is not seen by its position
+            high = max(candle[C_CLOSE], book[B_AVERAGE]) if held > 0.0 else high
+            low = min(candle[C_CLOSE], book[B_AVERAGE]) if held < 0.0 else low
+        book[B_PEAK] = max(book[B_PEAK], high)
+        book[B_TROUGH] = min(book[B_TROUGH], low)
         adverse = candle[C_LOW] if held > 0.0 else candle[C_HIGH]
+    book[B_ADVERSE] = adverse
     book[B_EQUITY] = equity_at(book, candle[C_CLOSE])
     book[B_EQUITY_LOW] = equity_at(book, adverse)
     book[B_PEAK_EQUITY] = max(book[B_PEAK_EQUITY], book[B_EQUITY])
@@ -138,12 +157,18 @@ def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
     fired = 0
     if inside > book[B_DAY]:
         start_day(book, B_STATE, B_RISK, inside, book[B_EQUITY])
+    if book[B_FUNDING_MS] > 0.0 and book[B_QUANTITY] != 0.0 and now_ms >= book[B_FUNDING_AT]:
+        pay_funding(book, candle[C_CLOSE], now_ms)
     mark(book, candle)
     if guard_losses(book, B_STATE, B_RISK, book[B_MAX_DAILY_LOSS], book[B_EQUITY_LOW]):
         fired = 1
     if guard_gains(book, B_STATE, B_RISK, book[B_EQUITY]):
         fired = 1
     book[B_RISK + K_PEAK] = max(book[B_RISK + K_PEAK], book[B_EQUITY])
+    if book[B_ORDER] == ORDER_ENTRY and book[B_ORDER_PRICE] > 0.0 and book[B_ORDER_UNTIL] <= now_ms:
+        fired = 1
+        book[B_EXPIRED] = book[B_ORDER_SIGN] * book[B_ORDER_QUANTITY]
+        drop_order(book)
     if book[B_QUANTITY] != 0.0 and now_ms - book[B_OPENED_MS] >= book[B_MAX_HOLDING]:
         place_exit(book, REASON_RISK)
         fired = 1
@@ -168,6 +193,18 @@ def settle_account(books: Row, account: Row, news: float, now_ms: float) -> int:
 
 
 @helper
+def liquidate_cross(books: Row, account: Row) -> None:
+    """Close all positions on cross margin at the adverse extremes, which the account's equity could not carry."""
+    for s in range(books.shape[0]):
+        book = books[s]
+        if book[B_USED] != 0.0 and book[B_MAINTENANCE] != 0.0 and book[B_QUANTITY] != 0.0:
+            place_liquidation(book, book[B_ADVERSE])
+            book[B_MARK] = book[B_ADVERSE]
+            book[B_EQUITY] = book[B_EQUITY_LOW]
+    sum_account(books, account)
+
+
+@helper
 def turn_midnight(books: Row, account: Row, day: float) -> None:
     """Start a day at the instant of midnight, once."""
     start_day(account, A_STATE, A_RISK, day, account[A_EQUITY])
@@ -184,7 +221,7 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     strategy or a pause fired since the last settlement, plus 2 when the account was halted. What ends now is released
     last, so that the decisions of this instant are free of it.
     """
-    fired, news = 0, 0.0
+    fired, news, margin = 0, 0.0, 0.0
     inside = math.floor((now_ms - 1.0) / DAY_MS)
     account[A_NOW] = now_ms
     for s in range(books.shape[0]):
@@ -193,6 +230,8 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
             continue
         if fresh[int(book[B_MARKET])] != 0.0:
             fired |= settle_book(book, candles[int(book[B_MARKET])], inside, now_ms)
+        if book[B_MAINTENANCE] != 0.0:
+            margin += book[B_MAINTENANCE] * abs(book[B_QUANTITY]) * book[B_ADVERSE]
         if book[B_NEWS] != 0.0:
             news = max(news, book[B_NEWS])
             book[B_NEWS] = 0.0
@@ -201,17 +240,38 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     if inside > account[A_DAY]:
         start_day(account, A_STATE, A_RISK, inside, account[A_EQUITY])
     sum_account(books, account)
-    return fired | protect(books, account, news, inside, now_ms)
+    return fired | protect(books, account, news, margin, inside, now_ms)
 
 
 @inlined
-def protect(books: Row, account: Row, news: float, inside: float, now_ms: float) -> int:
-    """Evaluate the account's protections on its sums, begin the day that comes, release what ends; as `settle`."""
-    fired = settle_account(books, account, news, now_ms)
+def protect(books: Row, account: Row, news: float, margin: float, inside: float, now_ms: float) -> int:
+    """Evaluate the account's protections on its sums, begin the day that comes, release what ends; as `settle`.
+
+    `margin` is what the positions with a common margin must keep.
+    """
+    fired = 0
+    if margin > 0.0 and account[A_EQUITY_LOW] <= margin:
+        liquidate_cross(books, account)
+        fired |= 1
+    fired |= settle_account(books, account, news, now_ms)
     if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
         turn_midnight(books, account, inside + 1.0)
     release_due(books, account, now_ms)
-    return fired
+    return fired | cancel_waiting(books, account)
+
+
+@helper
+def cancel_waiting(books: Row, account: Row) -> int:
+    """Cancel the entries that still wait where a state allows none any more; return 1 when there were some, else 0."""
+    found = 0
+    for s in range(books.shape[0]):
+        book = books[s]
+        if book[B_ORDER] == ORDER_ENTRY and (account[A_STATE] != ACTIVE or book[B_STATE] != ACTIVE):
+            drop_order(book)
+            found = 1
+    if found == 1:
+        sum_account(books, account)
+    return found
 
 
 @inlined

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from stratnb.kernels.costs import liquidation_price, next_funding, slippage
 from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
@@ -20,21 +21,20 @@ from stratnb.kernels.layout import (
     B_DAY_TRADES,
     B_DONE,
     B_FIRST_STOP,
+    B_FUNDING_AT,
+    B_FUNDING_OPEN,
     B_GAINS,
     B_HELD,
+    B_INSIDE,
     B_LEVELS,
     B_LOSSES,
+    B_NATR,
     B_OPENED_MS,
     B_ORDER,
-    B_ORDER_QUANTITY,
-    B_ORDER_REASON,
-    B_ORDER_RISK,
-    B_ORDER_SIGN,
     B_ORIGINAL,
     B_PEAK,
     B_QUANTITY,
     B_REALIZED,
-    B_RESERVED,
     B_STOP,
     B_STOP_REASON,
     B_TARGETS,
@@ -46,14 +46,17 @@ from stratnb.kernels.layout import (
     B_TROUGH,
     B_WHOLE,
     B_WINS,
+    C_CLOSE,
     C_HIGH,
     C_LOW,
     C_OPEN,
     C_TIME,
+    C_VOLUME,
     DAY_MS,
     F_AFTER,
     F_AVERAGE,
     F_FEE,
+    F_FUNDING,
     F_PRICE,
     F_QUANTITY,
     F_REALIZED,
@@ -61,68 +64,34 @@ from stratnb.kernels.layout import (
     F_SIGN,
     F_TIME,
     F_TRADE,
+    MARGIN_ISOLATED,
     MAX_TARGETS,
     ORDER_ENTRY,
-    ORDER_EXIT,
-    ORDER_NONE,
     REASON_ENTRY,
+    REASON_LIQUIDATION,
     REASON_TARGET,
+    S_LIQUIDATION_FEE,
     S_LOT,
+    S_MAINTENANCE,
     S_MAKER,
+    S_MARGIN,
     S_MIN_NOTIONAL,
     S_MIN_QUANTITY,
-    S_SLIPPAGE,
     S_TAKER,
-    S_TICK,
+    S_THROUGH,
     W_LEVEL,
 )
+from stratnb.kernels.orders import drop_order, fill_open, place_exit, write_fill
 from stratnb.kernels.protections import count_trade, note_order
 
-__all__ = ["apply_fill", "fill_open", "fill_touch", "place_exit", "round_down", "round_nearest"]
-
-
-@helper
-def steps_to(count: float, step: float) -> float:
-    """Return count steps as a float, exact for decimal steps."""
-    inverse = math.floor(1.0 / step + 0.5)
-    if inverse >= 1.0 and abs(inverse * step - 1.0) < 1e-12:
-        return count / inverse
-    return count * step
-
-
-@helper
-def round_down(value: float, step: float) -> float:
-    """Return the value cut down to whole steps.
-
-    A value counts as whole within 1e-9 steps, or within the rounding of the division where that is more.
-    """
-    if step <= 0.0:
-        return value
-    count = value / step
-    return steps_to(math.floor(count + max(1e-9, 4.5e-16 * count)), step)
-
-
-@helper
-def round_nearest(value: float, step: float) -> float:
-    """Return the nearest whole number of steps (half away from zero)."""
-    if step <= 0.0:
-        return value
-    return steps_to(math.floor(value / step + 0.5), step)
-
-
-@inlined
-def write_fill(
-    fills: Row, n: int, sign: float, quantity: float, price: float, fee: float, time: float, reason: float
-) -> int:
-    """Append a fill row that has not been applied yet and return the new count."""
-    row = fills[n]
-    row[F_SIGN] = sign
-    row[F_QUANTITY] = quantity
-    row[F_PRICE] = price
-    row[F_FEE] = fee
-    row[F_TIME] = time
-    row[F_REASON] = reason
-    return n + 1
+__all__ = [
+    "apply_fill",
+    "equity_at",
+    "fill_open",
+    "fill_touch",
+    "place_exit",
+    "unrealized",
+]
 
 
 @helper
@@ -143,6 +112,7 @@ def open_trade(book: Row, fill: Row, quantity: float) -> None:
     book[B_STOP_REASON] = 0.0
     book[B_TARGETS] = 0.0
     book[B_DONE] = 0.0
+    book[B_FUNDING_AT] = next_funding(book, fill[F_TIME])
     day = math.floor(fill[F_TIME] / DAY_MS)
     book[B_DAY_TRADES] = book[B_DAY_TRADES] + 1.0 if day == book[B_TRADE_DAY] else 1.0
     book[B_TRADE_DAY] = day
@@ -175,8 +145,11 @@ def apply_fill(book: Row, fill: Row) -> None:
     elif held * signed > 0.0:
         book[B_AVERAGE] = (book[B_AVERAGE] * held + price * signed) / (held + signed)
         book[B_QUANTITY] = held + signed
+        book[B_ORIGINAL] += abs(signed)
     else:
         closing = min(abs(held), abs(signed))
+        if book[B_ORDER] == ORDER_ENTRY:  # an exit ends what is left of the entry
+            drop_order(book)
         realized = (price - book[B_AVERAGE]) * closing * (1.0 if held > 0.0 else -1.0)
         book[B_QUANTITY] = held + signed if closing < abs(held) else 0.0
     average = book[B_AVERAGE]
@@ -194,6 +167,8 @@ def apply_fill(book: Row, fill: Row) -> None:
     fill[F_AFTER] = book[B_QUANTITY]
     fill[F_TRADE] = book[B_TRADE_NO]
     fill[F_AVERAGE] = average
+    fill[F_FUNDING] = book[B_FUNDING_OPEN]
+    book[B_FUNDING_OPEN] = 0.0
     if held != 0.0 and book[B_QUANTITY] == 0.0:
         close_trade(book, fill)
         rest = abs(signed) - abs(held)
@@ -203,23 +178,6 @@ def apply_fill(book: Row, fill: Row) -> None:
 
 
 @helper
-def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
-    """Fill the pending order at the open with slippage; return the new number of fills."""
-    kind, sign = book[B_ORDER], book[B_ORDER_SIGN]
-    if kind != ORDER_NONE:
-        quantity = book[B_ORDER_QUANTITY]
-        if kind == ORDER_EXIT:
-            quantity = min(quantity, abs(book[B_QUANTITY]))
-        price = candle[C_OPEN] * (1.0 + sign * settings[S_SLIPPAGE])
-        if quantity > 0.0:
-            fee = settings[S_TAKER] * quantity * price
-            n = write_fill(fills, n, sign, quantity, price, fee, candle[C_TIME], book[B_ORDER_REASON])
-        book[B_ORDER] = ORDER_NONE
-        book[B_RESERVED] = 0.0
-    return n
-
-
-@inlined
 def too_small(settings: Row, quantity: float, price: float) -> bool:
     """Tell whether a quantity is below what the market takes as one order."""
     edge = 1.0 - 1e-9
@@ -241,23 +199,52 @@ def target_quantity(settings: Row, book: Row, k: int, left: float, price: float)
     return 0.0 if too_small(settings, quantity, price) else quantity
 
 
+@helper
+def inside(book: Row, candle: Row, side: float) -> tuple[float, float]:
+    """Return where a candle begins and its best price for a position that a limit opened within it.
+
+    The price came to the limit from its better side, so the worst price lies after the fill; of the best one only the
+    close is known to.
+    """
+    entry, close = book[B_AVERAGE], candle[C_CLOSE]
+    return entry, max(entry, close) if side > 0.0 else min(entry, close)
+
+
+@helper
+def is_liquidated(settings: Row, book: Row, side: float, first: float, worst: float) -> bool:
+    """Tell whether a candle liquidates an isolated position: it opens beyond that price, or meets it first."""
+    at = liquidation_price(settings, side, book[B_AVERAGE])
+    if side * (first - at) <= 0.0:
+        return True
+    return bool(side * (worst - at) <= 0.0 and not side * (book[B_STOP] - at) >= 0.0)
+
+
 @inlined
 def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
-    """Resolve stop and targets of the open position against one candle; return the new number of fills."""
+    """Resolve liquidation, stop and targets of the open position against one candle; return the new number of fills.
+
+    A liquidation fills at its price and costs the maintenance margin and its fee, so that with leverage L exactly
+    1/L of the entry notional, which is the initial margin, and that fee are lost.
+    """
     held = book[B_QUANTITY]
     if held == 0.0:
         return n
     side = 1.0 if held > 0.0 else -1.0
-    left, stop, slip = abs(held), book[B_STOP], settings[S_SLIPPAGE]
+    left, stop = abs(held), book[B_STOP]
     first, best = candle[C_OPEN], candle[C_HIGH] if side > 0.0 else candle[C_LOW]
     worst = candle[C_LOW] if side > 0.0 else candle[C_HIGH]
+    if book[B_INSIDE] == candle[C_TIME]:
+        first, best = inside(book, candle, side)
+    liquidated = settings[S_MARGIN] == MARGIN_ISOLATED and is_liquidated(settings, book, side, first, worst)
+    if liquidated:
+        stop = liquidation_price(settings, side, book[B_AVERAGE])
     gap = side * (first - stop) <= 0.0
     touched = side * (worst - stop) <= 0.0
     for k in range(int(book[B_TARGETS])):
         level = book[B_LEVELS + k * W_LEVEL]
         if gap or left <= 0.0 or k < book[B_DONE] or book[B_LEVELS + k * W_LEVEL + 2] != 0.0:
             continue
-        through = side * (best - level) >= settings[S_TICK] * (1.0 - 1e-6)
+        through = side * (best - level) >= settings[S_THROUGH]
         at_open = side * (first - level) > 0.0
         price = first if at_open else level
         quantity = target_quantity(settings, book, k, left, price)
@@ -268,9 +255,12 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
             fee = settings[S_MAKER] * quantity * price
             n = write_fill(fills, n, -side, quantity, price, fee, candle[C_TIME], REASON_TARGET + k + 1.0)
             left = 0.0 if quantity >= left else left - quantity
-    if left > 0.0 and (gap or touched):
+    if left > 0.0 and liquidated:
+        fee = (settings[S_MAINTENANCE] + settings[S_LIQUIDATION_FEE]) * left * stop
+        n = write_fill(fills, n, -side, left, stop, fee, candle[C_TIME], REASON_LIQUIDATION)
+    elif left > 0.0 and (gap or touched):
         base = first if gap else stop
-        price = base * (1.0 - side * slip)
+        price = base * (1.0 - side * slippage(settings, book[B_NATR], left, candle[C_VOLUME]))
         if not gap:
             price = max(price, worst) if side > 0.0 else min(price, worst)
         fee = settings[S_TAKER] * left * price
@@ -279,28 +269,6 @@ def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
 
 
 @helper
-def place_exit(book: Row, reason: float) -> None:
-    """Put a market order that closes the whole position; an earlier exit order keeps its reason."""
-    if book[B_QUANTITY] != 0.0 and book[B_ORDER] != ORDER_EXIT:
-        book[B_ORDER] = ORDER_EXIT
-        book[B_ORDER_SIGN] = -1.0 if book[B_QUANTITY] > 0.0 else 1.0
-        book[B_ORDER_QUANTITY] = abs(book[B_QUANTITY])
-        book[B_ORDER_REASON] = reason
-        book[B_RESERVED] = 0.0
-
-
-@helper
-def place_entry(book: Row, sign: float, quantity: float, reserved: float, risk: float) -> None:
-    """Put a market order that opens a position, and reserve its margin and fee, and what it may lose at its stop."""
-    book[B_ORDER] = ORDER_ENTRY
-    book[B_ORDER_SIGN] = sign
-    book[B_ORDER_QUANTITY] = quantity
-    book[B_ORDER_REASON] = REASON_ENTRY
-    book[B_RESERVED] = reserved
-    book[B_ORDER_RISK] = risk
-
-
-@inlined
 def unrealized(book: Row, price: float) -> float:
     """Return the open profit at a price."""
     return book[B_QUANTITY] * (price - book[B_AVERAGE]) if book[B_QUANTITY] != 0.0 else 0.0

@@ -18,7 +18,7 @@ from stratnb.multi.lane import Working
 from stratnb.services.positions import Book
 from stratnb.services.trades import fill_of
 
-__all__ = ["candle_row", "event_row", "fill_rows", "moved_row", "order_row", "risk_row"]
+__all__ = ["candle_row", "event_row", "fill_rows", "funding_row", "moved_row", "order_row", "risk_row"]
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -40,8 +40,8 @@ def fill_rows(book: Book, work: Working, number: int, row: Floats) -> tuple[Fill
     same = {"strategy_id": key, "symbol": book.symbol, "fee": fill.fee, "time_ms": fill.time_ms}
     booked = {
         **{**same, "fill_id": fill_id, "client_id": work.order_id, "side": fill.side},
-        **{"quantity": fill.quantity, "price": fill.price, "fee_currency": None, "reason": fill.reason},
-        **{"row": row.tobytes(), "raw": None},
+        **{"quantity": fill.quantity, "price": fill.price, "fee_currency": _fee_currency(book, row)},
+        **{"row": row.tobytes(), "raw": None, "reason": fill.reason},
     }
     entry = {
         **{**same, "kind": "fill", "quantity": signed, "price": fill.price, "realized": fill.realized_pnl},
@@ -49,6 +49,12 @@ def fill_rows(book: Book, work: Working, number: int, row: Floats) -> tuple[Fill
         "reason": fill.reason,
     }
     return fill, booked, entry
+
+
+def _fee_currency(book: Book, row: Floats) -> str | None:
+    """Return the base currency when the fee of a buy was taken in it, else None: the quote currency."""
+    in_base = book.settings[at.S_BASE_FEE] != 0.0 and row[at.F_SIGN] > 0.0
+    return book.symbol.split("/")[0] if in_base else None
 
 
 def moved_row(book: Book, row: Floats, *, reference: str, author: str, reason: str) -> Row:
@@ -59,6 +65,19 @@ def moved_row(book: Book, row: Floats, *, reference: str, author: str, reason: s
     told |= {"quantity": signed, "price": price, "position_after": float(row[at.F_AFTER])}
     told |= {"realized": float(row[at.F_REALIZED])}
     return told | {"reference": reference, "author": author, "reason": reason, "time_ms": int(row[at.F_TIME])}
+
+
+def funding_row(book: Book, amount: float, time_ms: int) -> Row:
+    """Return what a position paid at a funding time as a row of `ledger`: a cost without lots."""
+    told = {
+        "strategy_id": book.strategy_id,
+        "symbol": book.symbol,
+        "kind": "funding",
+        "fee": amount,
+        "time_ms": time_ms,
+    }
+    told |= {"quantity": 0.0, "price": None, "realized": 0.0, "position_after": book.quantity}
+    return {**told, "reference": None, "author": "engine", "reason": "funding"}
 
 
 def order_row(work: Working, now_ms: int) -> Row:

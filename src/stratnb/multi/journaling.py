@@ -134,6 +134,11 @@ class JournalRecorder(Recorder):
         self._put("ledger", rows.moved_row(book, row, reference=reference, author=author, reason=reason))
         self._durable = True
 
+    def funding(self, book: Book, amount: float, time_ms: int) -> None:
+        """Keep what a position paid at a funding time."""
+        self._put("ledger", rows.funding_row(book, amount, time_ms))
+        self._durable = True
+
     def _trade(self, lane: Lane) -> None:
         book, number = lane.context.book, lane.context.book.fill_rows[-1][at.F_TRADE]
         first = len(book.fill_rows) - 1
@@ -142,7 +147,7 @@ class JournalRecorder(Recorder):
         fills = np.array(book.fill_rows[first:])
         for trade in trades_of(fills, strategy_id=book.strategy_id, symbol=book.symbol, reason=book.reason):
             values = asdict(trade)
-            del values["return_fraction"]
+            del values["return_fraction"], values["funding"]
             values["trade_no"] += self._earlier_trades(book.strategy_id)
             self._put("trades", values)
 

@@ -26,13 +26,15 @@ class Lane:
     """One strategy's place in the routing order; `code` is its mark in order and correlation ids.
 
     `order` is the market order that rests in its book. `steps` is False from an error, at `failed_ms`, until it has
-    recovered, `managed` True when it was managing before it was suspended, `changed` when its memory must be saved with
-    the next commit. `waits` is called once it is flat, or at `until_ms`, while a switch waits for that. `health` is the
-    newest judgment, `sharpe` the newest ratio with its number of days, `config_error` why a definition was rejected.
+    recovered, `managed` True when it was managing before it was suspended, `changed` when its memory must be saved
+    with the next commit. `funded` is the funding that was told. `waits` is called once it is flat, or at `until_ms`,
+    while a switch waits for that. `health` is the newest judgment, `sharpe` the newest ratio with its number of days,
+    `config_error` why a definition was rejected.
     """
 
     __slots__ = (
-        *("breaker", "changed", "code", "config_error", "context", "error", "failed_ms", "health", "managed", "market"),
+        *("breaker", "changed", "code", "config_error", "context", "error", "failed_ms", "funded", "health", "managed"),
+        "market",
         *("order", "paused", "sharpe", "steps", "tally", "until_ms", "waits"),
     )
 
@@ -52,6 +54,7 @@ class Lane:
         self.config_error = ""
         self.sharpe: tuple[float | None, int] = (None, 0)
         self.failed_ms = -1
+        self.funded = float(context.book.row[at.B_FUNDING])
         self.waits: Callable[[], None] | None = None
         self.until_ms = math.inf
 

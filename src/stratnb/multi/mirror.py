@@ -14,6 +14,7 @@ from stratnb.events import Event
 from stratnb.journal import JournalReader
 from stratnb.journal.holder import lease_holder
 from stratnb.kernels import layout as at
+from stratnb.kernels.stored import fill_from, put_row
 from stratnb.model import Market, Order, timeframe_ms
 from stratnb.multi.description import Description
 from stratnb.multi.desk import Desk
@@ -183,7 +184,7 @@ class Mirror:
         fills = self._reader.rows("fills", where=where, order="seq")
         for table, rows in (("decisions", decided), ("fills", fills)):
             self._opened[table, key] = max((row["seq"] for row in rows), default=-1)
-        lane.context.book.fill_rows[:] = [np.frombuffer(row["row"]).copy() for row in fills]
+        lane.context.book.fill_rows[:] = [fill_from(row["row"]) for row in fills]
         word_fills(lane.context.book, lane.context.plan, [row["reason"] or "" for row in fills])
         found = self._reader.one("risk_state", {"scope": key})
         if found is not None:
@@ -242,7 +243,7 @@ class Mirror:
         for row in rows:
             if self._is_new("fills", row):
                 book = self.desk.lane(row["strategy_id"]).context.book
-                book.fill_rows.append(np.frombuffer(row["row"]).copy())
+                book.fill_rows.append(fill_from(row["row"]))
         return bool(rows)
 
     def _risk(self) -> bool:
@@ -252,19 +253,17 @@ class Mirror:
         return bool(rows)
 
     def _put_risk(self, row: Row) -> None:
-        cells, scope = np.frombuffer(row["row"]), row["scope"]
+        scope = row["scope"]
         if scope == "":
             target = self.desk.services.positions.account
         elif self.desk.registry.has(scope):
             target = self.desk.lane(scope).context.book.row
         else:
             return
-        if cells.size == target.size:
-            number = target[at.B_MARKET]
-            target[:] = cells
-            if scope:
-                target[at.B_MARKET] = number
-                begin_stops(self.desk.lane(scope).context.book)
+        number = target[at.B_MARKET]
+        if put_row(row["row"], target, at.W_BOOK_FIRST if scope else at.W_ACCOUNT) and scope:
+            target[at.B_MARKET] = number
+            begin_stops(self.desk.lane(scope).context.book)
 
     def _orders(self) -> bool:
         live = {work.order_id: work.state for work in self.desk.orders.live()}

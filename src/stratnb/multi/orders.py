@@ -26,7 +26,7 @@ __all__ = ["Clock", "Orders", "Working", "order_id"]
 
 Floats = npt.NDArray[np.float64]
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH})
+CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH, at.REASON_LIQUIDATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +182,24 @@ class Orders:
 
     def withdraw(self, lane: Lane) -> bool:
         """Cancel the entry order that rests in a book; return whether there was one. `flush` tells the exchange."""
-        row, work = lane.context.book.row, lane.order
+        row = lane.context.book.row
         if row[at.B_ORDER] != at.ORDER_ENTRY:
             return False
         row[at.B_ORDER], row[at.B_RESERVED] = at.ORDER_NONE, 0.0
-        lane.order, lane.changed = None, True
+        self.drop(lane)
+        return True
+
+    def drop(self, lane: Lane) -> None:
+        """Cancel the order of a lane that its book does not hold any more; `flush` tells the exchange."""
+        work, lane.order, lane.changed = lane.order, None, True
         if work is None:
-            return True
+            return
         work.cancels = True
         if work in self._outgoing:
             self._outgoing.remove(work)
             self._settle(work, "CANCELED")
         elif work.state != "UNKNOWN":
             self._outgoing.append(work)
-        return True
 
     def flush(self) -> None:
         """Commit what is kept, durably when there is anything to send, then send and cancel."""
@@ -262,6 +266,13 @@ class Orders:
             book = work.lane.context.book.row
             book[at.B_ORDER], book[at.B_RESERVED] = at.ORDER_NONE, 0.0
         self._on_fills(work, rows)
+
+    def partly(self, work: Working, rows: Floats) -> None:
+        """Note that a resting order was filled in part, and rests on."""
+        if len(rows):
+            work.state = "PARTIAL"
+            work.filled += float(rows[:, at.F_QUANTITY].sum())
+            self._recorder.order(work)
 
     def finish(self, work: Working, rows: Floats) -> None:
         """Note that a resting order was filled at the open; without fills there was nothing left to trade."""

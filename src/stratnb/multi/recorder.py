@@ -38,6 +38,9 @@ class Recorder:
     def moved(self, book: Book, row: Floats, *, reference: str, author: str, reason: str) -> None:
         """Keep one side of a transfer of lots; `row` (W_FILL) is how the book took it."""
 
+    def funding(self, book: Book, amount: float, time_ms: int) -> None:
+        """Keep what a position paid at a funding time."""
+
     def order(self, work: Working) -> None:
         """Keep the present state of an order."""
 

@@ -16,6 +16,7 @@ from stratnb.events import Event
 from stratnb.journal import JournalReader, risk_digest
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
+from stratnb.kernels.stored import fill_from, put_row
 from stratnb.model import Order
 from stratnb.multi.desk import ROUTED, Desk
 from stratnb.multi.journal_rows import candle_row
@@ -132,6 +133,7 @@ def _books(desk: Desk, reader: JournalReader) -> list[str]:
             damaged.append(key)
         lane.context.book.row[at.B_MARKET] = number
         lane.context.book.row[at.B_RISK + at.K_BLOCK] = 0.0
+        lane.funded = float(lane.context.book.row[at.B_FUNDING])
         _history(lane, reader, record.loaded_ms)
         if key in damaged:
             _rebuilt(lane)
@@ -185,10 +187,9 @@ def _reopen(desk: Desk, record: StrategyRecord) -> None:
 def _restored(reader: JournalReader, scope: str, row: Floats) -> bool:
     """Copy a kept row over a fresh one; return whether it was there and whole."""
     found = reader.one("risk_state", {"scope": scope})
-    if found is None or found["digest"] != risk_digest(scope, found["row"]) or len(found["row"]) != row.nbytes:
+    if found is None or found["digest"] != risk_digest(scope, found["row"]):
         return False
-    row[:] = np.frombuffer(found["row"])
-    return True
+    return put_row(found["row"], row, at.W_BOOK_FIRST if scope else at.W_ACCOUNT)
 
 
 def _history(lane: Lane, reader: JournalReader, since_ms: int) -> None:
@@ -216,7 +217,7 @@ def _changes(book: Book, reader: JournalReader, since_ms: int) -> list[str]:
     late = sorted((row for row in known if row["ts_ns"] >= born_ns), key=lambda row: int(row["seq"]))
     known = list(itertools.dropwhile(lambda row: row["ts_ns"] == born_ns and not row.get("position_after"), late))
     for row in known:
-        book.fill_rows.append(np.frombuffer(row["row"]).copy() if "row" in row else _moved(book, row))
+        book.fill_rows.append(fill_from(row["row"]) if "row" in row else _moved(book, row))
     return [row["reason"] or "" for row in known]
 
 
@@ -234,7 +235,13 @@ def _rebuilt(lane: Lane) -> None:
         if row[at.F_REASON] == at.REASON_TRANSFER:
             repeat(book.row, row)
         else:
+            _paid(book.row, float(row[at.F_FUNDING]))
             loop.apply(book.row, row)
+
+
+def _paid(row: Floats, funding: float) -> None:
+    """Book what a position paid before its next fill."""
+    row[[at.B_FUNDING, at.B_FUNDING_OPEN, at.B_COSTS, at.B_TRADE_COSTS]] += funding
 
 
 def _protect(desk: Desk, key: str) -> None:
@@ -285,7 +292,7 @@ def _work(desk: Desk, reader: JournalReader, row: Mapping[str, Any]) -> Working:
         created_ms=row["created_ms"],
         purpose=row["purpose"],
     )
-    planned = None if row["row"] is None else np.frombuffer(row["row"]).copy()
+    planned = None if row["row"] is None else fill_from(row["row"])
     work = Working(order, desk.lane(row["strategy_id"]), row["correlation"] or "", planned, state=row["state"])
     work.filled = row["filled"]
     work.booked = reader.count("fills", {"client_id": order.order_id}) if work.filled else 0

@@ -56,6 +56,7 @@ class Router:
         self._gap = np.zeros(0, bool)
         self.lanes: tuple[Lane, ...] = ()
         self.now_ms = 0
+        self._funding_time = -1.0
         self.candles = 0
         self.unrouted = 0
         self.dropped = 0
@@ -134,11 +135,34 @@ class Router:
 
     def _settle(self, now_ms: float) -> None:
         """Mark and protect; no entry goes on waiting where a state does not allow it any more."""
-        if not self._services.risk.settle(self._rows, self._fresh, now_ms):
+        fired = self._services.risk.settle(self._rows, self._fresh, now_ms)
+        if now_ms // at.FUNDING_MS != self._funding_time:
+            self._funding_time = now_ms // at.FUNDING_MS
+            self._tell_funding(int(now_ms))
+        if not fired:
             return
+        for lane in self.lanes:
+            self._tidy(lane)
         self.enforce()
         for lane in self.lanes:
             self._announce(lane, "")
+
+    def _tell_funding(self, now_ms: int) -> None:
+        """Keep and announce what the positions paid at a funding time."""
+        for lane in self.lanes:
+            book = lane.context.book
+            paid = float(book.row[at.B_FUNDING]) - lane.funded
+            if paid:
+                lane.funded, lane.changed = float(book.row[at.B_FUNDING]), True
+                self._recorder.funding(book, paid, now_ms)
+                told = {
+                    "quantity": book.quantity,
+                    "price": float(book.row[at.B_MARK]),
+                    "reason": "funding",
+                    "paid": paid,
+                }
+                publish = book.events.publish
+                publish("POSITION_CHANGED", correlation_id=book.correlation or None, source="router", payload=told)
 
     def enforce(self) -> int:
         """Cancel the waiting entries of strategies whose state allows none; return how many there were.
@@ -179,6 +203,7 @@ class Router:
             self._orders.send(work)
             while self._orders.unresolved:
                 yield
+        self._tidy(lane)
 
     def book_fills(self, work: Working, fills: Floats) -> None:
         """Book what an order executed."""
@@ -215,9 +240,29 @@ class Router:
         book, work = lane.context.book, lane.order
         assert work is not None, "an order in a book was announced"
         fills = self._exchange.open_fills(work.order_id, book.settings, book.row, candle, self.now_ms)
-        self._orders.finish(work, fills)
+        rests = bool(book.row[at.B_ORDER] != at.ORDER_NONE)
+        if rests:
+            self._orders.partly(work, fills)
+        else:
+            self._orders.finish(work, fills)
+        if not rests and not len(fills) and not work.order.reduces:
+            self._expired(lane, work)
         self.book_fills(work, fills)
         self._announce(lane, "")
+
+    def _tidy(self, lane: Lane) -> None:
+        """Cancel an entry at the exchange that the kernel took out of the book: expired, not allowed, or left."""
+        work = lane.order
+        if work is not None and lane.context.book.row[at.B_ORDER] == at.ORDER_NONE and not work.order.reduces:
+            self._orders.drop(lane)
+            self._expired(lane, work)
+
+    def _expired(self, lane: Lane, work: Working) -> None:
+        """Tell that an entry, or the rest of it, will not be filled any more."""
+        told = {"order_id": work.order_id, "filled": work.filled}
+        lane.context.events.publish(
+            "ENTRY_EXPIRED", correlation_id=work.correlation or None, source="router", payload=told
+        )
 
     def drop_entry(self, lane: Lane) -> bool:
         """Cancel a working entry order; return whether there was one."""
@@ -233,7 +278,7 @@ class Router:
         """
         book = lane.context.book
         price, time_ms = book.row[at.B_MARK], float(self.now_ms)
-        candle = np.array([price, price, price, price, 0.0, time_ms])
+        candle = np.array([price, price, price, price, np.nan, time_ms])
         self._announce(lane, "")
         self._orders.flush()
         if lane.order is None or lane.order.state != "OPEN":
@@ -280,6 +325,8 @@ class Router:
             if decided:
                 lane.tally.decisions += 1
                 self._decided(lane, orchestrator)
+            elif context.book.row[at.B_ORDER] != at.ORDER_NONE:
+                self._announce(lane, context.book.correlation)
             self._recorder.stepped(lane, orchestrator.decision if decided else None)
             lane.tally.outcomes.append(True)
             lane.breaker.success()
@@ -314,6 +361,8 @@ class Router:
     def _announce(self, lane: Lane, correlation: str) -> None:
         """Make the intent of an order that a kernel placed; it is sent when the instant is done."""
         book = lane.context.book
+        if book.row[at.B_ORDER] == at.ORDER_EXIT and lane.order is not None and not lane.order.order.reduces:
+            self._orders.drop(lane)  # an exit ends what is left of the entry
         if book.row[at.B_ORDER] == at.ORDER_NONE or lane.order is not None:
             return
         lane.changed = True

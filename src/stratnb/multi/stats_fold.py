@@ -200,8 +200,8 @@ class _Fold:
             "realized_pnl": realized,
             "unrealized_pnl": made.open_pnl,
             "total_pnl": realized + made.open_pnl,
-            "fees": sum(each["fee"] for each in ledger),
-            "funding": sum(each["realized"] for each in ledger if each["kind"] == "funding"),
+            "fees": sum(each["fee"] for each in ledger if each["kind"] != "funding"),
+            "funding": sum(each["fee"] for each in ledger if each["kind"] == "funding"),
             "max_drawdown": made.drawdown(capital),
             "sharpe": ratio,
         }

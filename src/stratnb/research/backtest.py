@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, Finding, positive
 from stratnb.kernels import layout as at
-from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles, Gaps, market_from
 from stratnb.model import Fill, Market, Trade, installed_version
-from stratnb.research.failing import told
+from stratnb.research.detail import inside
+from stratnb.research.ending import close_at_end
 from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import (
     equity_frame,
@@ -28,6 +28,8 @@ from stratnb.research.frames import (
     trades_frame,
     waiting_order,
 )
+from stratnb.research.funding import FundingRates, check_funding, missing, rates_of
+from stratnb.research.looping import run
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
@@ -46,9 +48,6 @@ Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
 
 LIMITS_HINT = "AccountLimits(max_open_positions=5) of stratnb.services.ledger"
-CHUNK = 50_000
-FILL_BUFFER = 4_096
-REASON_CELLS = 128
 DENIAL_NAMES = frozenset(at.DECISION_REASONS[code] for code in at.DENIALS)
 
 
@@ -253,6 +252,8 @@ def backtest(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
+    funding: FundingRates | None = None,
+    detail: Candles | None = None,
     decisions: bool | Literal["entries"] = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -261,52 +262,40 @@ def backtest(
 
     `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
     which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
-    `cancelled()` asked. With `decisions` every decision row is kept, with "entries" those that entered, which is what
+    `cancelled()` asked. `funding` are the rates of a linear market (`execution.simulation.funding_rate` without),
+    `detail` finer candles inside these (`research.detail.inside`): the result is then that of a run on them. With
+    `decisions` every decision row is kept, with "entries" those that entered, which is what
     tells the stop of each trade. Raises `ConfigError` before anything runs.
     """
     check_inputs(candles, cash)
     check_kinds(market, limits, decisions)
+    check_funding(funding, candles)
+    if detail is not None:
+        candles = inside(candles, detail)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
     books[0, at.B_ENTRIES] = at.ENTRIES_ON
-    memory, rows, n = plan.memory(), candles.rows(), len(candles)
-    equity, counts = np.empty(n), np.zeros(REASON_CELLS)
-    kept_fills, kept_decisions, done = [], [], 0
-    fills = np.empty((FILL_BUFFER, at.W_FILL))
-    log = np.empty((CHUNK if decisions else 0, plan.decision_width))
-    calls = loop.parts()
-    if progress is not None:
-        progress(0, n)
-    while done < n and not (cancelled is not None and cancelled()):
-        stop = min(n, done + CHUNK)
-        with told(plan, memory):
-            done, f, d = loop.run(
-                calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
-            )
-        kept_fills.append(fills[:f].copy())
-        kept_decisions.append(_kept(log[:d], decisions))
-        if progress is not None:
-            progress(done, n)
+    rates = rates_of(plan, books[0], candles, funding)
+    made = run(plan, books, account, candles.rows(), rates, decisions, progress, cancelled)
+    n, done = len(candles), len(made.equity)
+    if done == n and plan.config.execution.simulation.end == "close":
+        made.fills.append(close_at_end(plan, books, 0, account, candles.rows()[-1]))
+        made.equity[-1] = books[0, at.B_EQUITY]
     return Backtest(
         plan=plan,
         candles=candles,
         capital=float(books[0, at.B_CAPITAL]),
-        equity_curve=equity[:done],
-        fill_rows=np.concatenate(kept_fills) if kept_fills else np.empty((0, at.W_FILL)),
-        decision_rows=np.concatenate(kept_decisions) if kept_decisions else np.empty((0, plan.decision_width)),
-        reasons=plan.counts(list(counts)),
+        equity_curve=made.equity,
+        fill_rows=np.concatenate([np.empty((0, at.W_FILL)), *made.fills]),
+        decision_rows=np.concatenate([np.empty((0, plan.decision_width)), *made.decisions]),
+        reasons=plan.counts(list(made.counts)),
         book=books[0],
         account=account,
-        findings=findings,
+        findings=(*findings, *missing(plan, funding)),
         complete=done == n,
         limits=limits,
     )
-
-
-def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:
-    """Return a copy of the decision rows to keep."""
-    return rows[rows[:, at.D_ACTION] == at.ENTER] if which == "entries" else rows.copy()
 
 
 def check_kinds(market: object, limits: object = None, decisions: object = False) -> None:

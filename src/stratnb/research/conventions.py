@@ -58,7 +58,8 @@ CONVENTIONS: Final[dict[str, str]] = {
     "average_mae": "mean over trades of the worst unrealized return on the way; the exit candle counts with its fill",
     "average_mfe": "mean over trades of the best unrealized return on the way; the exit candle counts with its fill",
     "fees": "fees of the closed trades, quote units",
-    "fees_rate": "fees of the closed trades / their result before fees, unsigned",
+    "fees_rate": "fees of the closed trades / their result before fees and funding, unsigned",
+    "funding": "funding that the closed trades paid, quote units; negative when they got more",
     "exposure_time": "share of candles with a position",
     "turnover": "sum of the notionals of all fills / mean equity, per 365 days",
     "buy_and_hold": "last close / first open - 1 after one round-trip fee",
@@ -68,7 +69,7 @@ CONVENTIONS: Final[dict[str, str]] = {
 OF_TRADES: Final = frozenset(
     {"win_rate", "profit_factor", "payoff", "expectancy", "sqn", "kelly", "p_value", "best_trade", "worst_trade"}
     | {"wins_in_a_row", "losses_in_a_row", "average_hold_s", "median_hold_s", "longest_hold_s", "winner_hold_s"}
-    | {"loser_hold_s", "average_mae", "average_mfe", "fees", "fees_rate", "trades"}
+    | {"loser_hold_s", "average_mae", "average_mfe", "fees", "fees_rate", "funding", "trades"}
 )
 
 _YEAR = "tools for stocks take 252 days a year"

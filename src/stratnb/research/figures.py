@@ -46,6 +46,7 @@ OF_RESULTS: Final = (
     "worst_trade",
     "average_hold_s",
     "fees",
+    "funding",
 )
 
 

@@ -78,10 +78,11 @@ def _holds(trades: Sequence[Trade]) -> dict[str, float | None]:
 
 
 def _fees(trades: Sequence[Trade]) -> dict[str, float | None]:
-    """Return the fees and their share of the result before fees."""
+    """Return fees and funding, and the share of the fees in the result before both."""
     fees = float(sum(trade.fees for trade in trades))
-    gross = float(sum(trade.pnl for trade in trades)) + fees
-    return {"fees": fees, "fees_rate": fees / abs(gross) if gross else None}
+    funding = float(sum(trade.funding for trade in trades))
+    gross = float(sum(trade.pnl for trade in trades)) + fees + funding
+    return {"fees": fees, "fees_rate": fees / abs(gross) if gross else None, "funding": funding}
 
 
 def buy_and_hold(first_open: float, close: Floats, taker_fee: float) -> Floats:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError, Refused
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
+from stratnb.kernels.costs import expected_slippage
 from stratnb.services.positions import Book
 from stratnb.strategy.plan import Plan
 
@@ -76,7 +77,7 @@ class PositionExiting:
         A long of average price a needs p with p (1 - slippage) (1 - fee) = a (1 + fee), rounded to its gaining side.
         """
         side, settings = _side(book), book.settings
-        fee, slip = float(settings[at.S_TAKER]), float(settings[at.S_SLIPPAGE])
+        fee, slip = float(settings[at.S_TAKER]), float(expected_slippage(settings, book.row[at.B_NATR]))
         even = float(book.row[at.B_AVERAGE]) * (1.0 + side * fee) / ((1.0 - side * fee) * (1.0 - side * slip))
         way = ROUND_CEILING if side > 0 else ROUND_FLOOR
         return self.move_stop(book, _whole(even, float(settings[at.S_TICK]), way), time_ms)

@@ -141,10 +141,20 @@ def open_book(row: Floats, plan: Plan, *, cash: float, market: int = 0) -> None:
     row[[at.B_RISK + at.K_DAY_HIGH, at.B_RISK + at.K_PEAK]] = capital
     row[at.B_RISK + at.K_NEXT] = math.inf
     row[[at.B_STOP, at.B_FIRST_STOP, at.B_NATR]] = math.nan
+    row[at.B_FUNDING_AT] = math.inf
     row[at.B_USED] = 1.0
     row[at.B_MARKET] = market
     row[at.B_DAY] = -1.0
     limit_book(row, plan)
+
+
+def _cost(row: Floats, plan: Plan) -> None:
+    """Write what funding and a margin that the account shares are counted with."""
+    execution, is_linear = plan.config.execution, plan.market.kind == "linear"
+    is_cross = is_linear and execution.margin_mode == "cross"
+    row[at.B_MAINTENANCE] = execution.simulation.maintenance_margin if is_cross else 0.0
+    row[at.B_FUNDING_MS] = at.FUNDING_MS if is_linear and execution.simulation.funding else 0.0
+    row[at.B_FUNDING_RATE] = execution.simulation.funding_rate
 
 
 def move_capital(row: Floats, plan: Plan, *, cash: float) -> None:
@@ -160,6 +170,7 @@ def limit_book(row: Floats, plan: Plan, risk: Risk | None = None) -> None:
     row[at.B_LEVERAGE] = plan.config.execution.leverage
     row[at.B_LINEAR] = float(plan.market.kind == "linear")
     row[at.B_BASE_MS] = plan.base_ms
+    _cost(row, plan)
     row[at.B_MAX_EXPOSURE] = limit(risk.max_exposure)
     row[at.B_MAX_DAILY_LOSS] = limit(risk.max_daily_loss)
     row[at.B_MAX_LOSSES] = limit(risk.max_consecutive_losses)

@@ -84,7 +84,8 @@ class Book:
             targets=tuple((float(price), float(share / original), bool(done)) for price, share, done in levels),
             unrealized_pnl=float(row[at.B_QUANTITY] * (row[at.B_MARK] - row[at.B_AVERAGE])),
             realized_pnl=float(row[at.B_REALIZED] - row[at.B_COSTS]),
-            fees=float(row[at.B_COSTS]),
+            fees=float(row[at.B_COSTS] - row[at.B_FUNDING]),
+            funding=float(row[at.B_FUNDING]),
         )
 
 
@@ -183,12 +184,12 @@ class PositionManager:
         loop.update_account(self.books, self.account)
 
     def apply(self, book: Book, row: Floats) -> bool:
-        """Book one fill and announce it; return whether it opened a position (whose levels must then be armed)."""
+        """Book one fill and announce it; return whether it entered (the levels must then be armed)."""
         before = book.row[at.B_QUANTITY]
         loop.apply(book.row, row)
         book.fill_rows.append(row.copy())
         self._announce(book, row, before)
-        return bool(before == 0.0)
+        return bool(before == 0.0 or row[at.F_REASON] == at.REASON_ENTRY)
 
     def transfer(self, old: Book, new: Book, row: Floats, *, reference: str, time_ms: int) -> tuple[Floats, Floats]:
         """Move a whole position from one book to a flat one of the same market, without order, price or pnl.

@@ -63,4 +63,5 @@ def reserved_settings(market: Market) -> Floats:
     row[at.S_TICK], row[at.S_LOT], row[at.S_LEVERAGE] = market.tick, market.lot, 1.0
     row[at.S_MIN_QUANTITY], row[at.S_MIN_NOTIONAL] = market.min_quantity, market.min_notional
     row[at.S_LINEAR] = float(market.kind == "linear")
+    row[at.S_THROUGH] = market.tick * at.THROUGH
     return row

@@ -30,6 +30,7 @@ def fill_of(row: Floats, *, strategy_id: str, symbol: str, reason: Callable[[flo
         realized_pnl=float(row[at.F_REALIZED]),
         position_after=float(row[at.F_AFTER]),
         trade_no=int(row[at.F_TRADE]),
+        funding=float(row[at.F_FUNDING]),
     )
 
 
@@ -41,9 +42,9 @@ def trades_of(fills: Floats, *, strategy_id: str, symbol: str, reason: Callable[
 def round_trips(fills: Iterable[Fill]) -> list[Trade]:
     """Return the closed round trips of one strategy's fills, oldest first; one that is still open is left out.
 
-    Prices are the quantity-weighted means of what opened and what closed; `pnl` is after fees; `return_fraction` is
-    pnl over the entry notional. Lots that came by transfer open a trade at their average price; a trade whose lots
-    were handed to another owner is no round trip and is left out.
+    Prices are the quantity-weighted means of what opened and what closed; `pnl` is after fees and funding;
+    `return_fraction` is pnl over the entry notional. Lots that came by transfer open a trade at their average price;
+    a trade whose lots were handed to another owner is no round trip and is left out.
     """
     groups = [list(rows) for _, rows in groupby(fills, key=lambda fill: fill.trade_no)]
     groups = [rows for rows in groups if len({fill.side for fill in rows}) == 2]  # one side alone closes nothing
@@ -55,7 +56,8 @@ def _trade(rows: Sequence[Fill]) -> Trade:
     opened = [fill for fill in rows if fill.side == first.side]
     quantity, entry_price = sum(fill.quantity for fill in opened), _mean_price(opened)
     fees = sum(fill.fee for fill in rows)
-    pnl = sum(fill.realized_pnl for fill in rows) - fees
+    funding = sum(fill.funding for fill in rows)
+    pnl = sum(fill.realized_pnl for fill in rows) - fees - funding
     return Trade(
         strategy_id=first.strategy_id,
         symbol=first.symbol,
@@ -71,6 +73,7 @@ def _trade(rows: Sequence[Fill]) -> Trade:
         return_fraction=pnl / (quantity * entry_price),
         reason=last.reason,
         fills=len(rows),
+        funding=funding,
     )
 
 

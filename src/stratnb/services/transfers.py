@@ -52,6 +52,8 @@ def opened(row: Floats, giver: Floats, time_ms: float) -> Floats:
     made[at.B_OPENED_MS], made[at.B_ORIGINAL] = time_ms, abs(giver[at.B_QUANTITY])
     made[[at.B_HELD, at.B_TRADE_REALIZED, at.B_TRADE_COSTS, at.B_STOP_REASON, at.B_TARGETS, at.B_DONE]] = 0.0
     made[[at.B_STOP, at.B_FIRST_STOP]] = math.nan
+    every_ms = row[at.B_FUNDING_MS]
+    made[at.B_FUNDING_AT] = (time_ms // every_ms + 1.0) * every_ms if every_ms > 0.0 else math.inf
     return made
 
 
@@ -73,7 +75,7 @@ def receive(row: Floats, made: Floats, giver: Floats) -> None:
 def give(row: Floats) -> None:
     """Take the position out of the old owner's row: it is flat, its realized result stays, no trade is counted."""
     open_pnl = float(row[at.B_QUANTITY] * (row[at.B_MARK] - row[at.B_AVERAGE]))
-    row[[at.B_QUANTITY, at.B_TARGETS]] = 0.0
+    row[[at.B_QUANTITY, at.B_TARGETS, at.B_FUNDING_OPEN]] = 0.0
     row[at.B_STOP] = math.nan
     _shift(row, -open_pnl)
 

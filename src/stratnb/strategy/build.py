@@ -10,6 +10,7 @@ import numpy as np
 from stratnb.blocks.analyzers import TrendDetector
 from stratnb.blocks.base import Block, Exit, Filter, Input, Ref
 from stratnb.blocks.exits import Breakeven, TakeProfit, Trailing, TrailingStart
+from stratnb.blocks.indicators.volatility import Natr
 from stratnb.blocks.rules import LocalMinute, SignalRule, TrendSource
 from stratnb.errors import ConfigError, nearest
 from stratnb.kernels import loop
@@ -40,6 +41,7 @@ from stratnb.kernels.layout import (
     HEAD_COLUMNS,
     PRIMARY,
     ROLES,
+    S_LATENCY,
     W_CANDLE,
     W_GROUP,
     W_HEAD,
@@ -171,6 +173,8 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
         for k, word in enumerate(node.block.outputs):
             builder.columns[f"filter.{name}.{word}"] = node.out + k
     sizing = builder.place(config.sizing, "primary", segment="sizing")
+    if config.execution.simulation.slippage_model == "volatility":
+        _measure_volatility(builder)
     exits = _ordered_exits(config)
     for name, block in exits:
         node = builder.place(block, "primary", segment="exits")
@@ -180,6 +184,8 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
     )
     weights = [config.enabled_analyzers[k].weight for k in range(len(analyzers))]
     settings = settings_row(config, market, warmup=warmup, weights=weights)
+    if base_ms < lengths["primary"]:
+        settings[S_LATENCY] = float(config.execution.simulation.latency_ms)
     prepare([*loop.EVERY, *(type(node.block).step for part in builder.segments.values() for node in part)])
     code, params, size = _tables(builder, lengths, base_ms, settings, analyzers, filters)
     nodes = tuple(node for segment in SEGMENTS for node in builder.segments[segment])
@@ -232,6 +238,12 @@ def _fitting(lengths: Mapping[str, int], base_ms: int) -> str:
 def _word(length_ms: int) -> str:
     """Return a timeframe's name."""
     return next((name for name, ms in TIMEFRAMES.items() if ms == length_ms), f"{length_ms} ms")
+
+
+def _measure_volatility(builder: _Builder) -> None:
+    """Place a NATR on the primary timeframe unless there is one: its slippage is a multiple of it."""
+    if all(node.block.kind != Natr.kind for node in builder.segments["primary"]):
+        builder.place(Natr(), "primary")
 
 
 def _place_analyzer(builder: _Builder, k: int) -> tuple[AnalyzerEntry, Node, Node]:

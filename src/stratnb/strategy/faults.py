@@ -54,10 +54,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evidence": Evidence,
 }
 LATER: dict[str, frozenset[str]] = {
-    "execution": frozenset(
-        {"limit_offset", "limit_timeout_s", "post_only", "limit_fallback", "max_slippage", "exchange_stop"}
-    ),
-    "execution.simulation": frozenset({"funding", "maintenance_margin", "latency_ms"}),
+    "execution": frozenset({"exchange_stop"}),
 }
 _PLACES = {
     "indicator": "indicators.<name>",

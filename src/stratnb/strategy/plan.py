@@ -18,9 +18,11 @@ from stratnb.kernels.layout import (
     H_ANALYZERS,
     H_ROW,
     REASON_ADOPTED,
+    REASON_END,
     REASON_ENTRY,
     REASON_EXIT,
     REASON_KILL,
+    REASON_LIQUIDATION,
     REASON_MANUAL,
     REASON_RISK,
     REASON_SWITCH,
@@ -45,6 +47,8 @@ FILL_REASONS = {
     REASON_SWITCH: "switch_close",
     REASON_TRANSFER: "transfer",
     REASON_ADOPTED: "adopted_stop",
+    REASON_END: "end_of_data",
+    REASON_LIQUIDATION: "liquidation",
 }
 
 

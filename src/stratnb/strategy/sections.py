@@ -184,18 +184,42 @@ class Simulation(Section):
 
     taker_fee: float | None = Field(None, ge=0, le=0.1, title="Taker fee", json_schema_extra=FRACTION)
     maker_fee: float | None = Field(None, ge=-0.01, le=0.1, title="Maker fee", json_schema_extra=FRACTION)
+    slippage_model: Literal["fixed", "spread", "volatility", "volume"] = Field("fixed", title="Slippage model")
     slippage: float = Field(0.0005, ge=0, le=0.1, title="Slippage", json_schema_extra=FRACTION)
+    half_spread: float = Field(0.0002, ge=0, le=0.1, title="Half the spread", json_schema_extra=FRACTION)
+    slippage_factor: float = Field(0.1, ge=0, le=10, title="Slippage per NATR, or per root of the share of volume")
+    max_participation: float | None = Field(
+        None, gt=0, le=1, title="Most of a candle's volume that an order at market takes", json_schema_extra=FRACTION
+    )
+    touch: bool = Field(False, title="Targets fill when touched")
+    fee_currency: Literal["quote", "base"] = Field("quote", title="Currency of the fee of a spot buy")
+    latency_ms: float = Field(0, ge=0, le=3_600_000, title="Latency of an order (with finer candles)")
+    maintenance_margin: float = Field(0.005, ge=0, le=0.1, title="Maintenance margin", json_schema_extra=FRACTION)
+    liquidation_fee: float = Field(0.0, ge=0, le=0.1, title="Fee of a liquidation", json_schema_extra=FRACTION)
+    funding: bool = Field(True, title="Funding (linear markets)")
+    funding_rate: float = Field(
+        0.0, ge=-0.05, le=0.05, title="Funding rate where none is given", json_schema_extra=FRACTION
+    )
+    end: Literal["mark", "close"] = Field("mark", title="Open position at the end of a backtest")
 
 
 class Execution(Section):
     """How orders are placed and what they cost in simulation."""
 
-    entry_order: Literal["market"] = Field("market", title="Entry order")
+    entry_order: Literal["market", "limit"] = Field("market", title="Entry order")
+    limit_offset: float = Field(
+        0, ge=0, le=0.05, title="Distance of a limit from the close", json_schema_extra=FRACTION
+    )
+    limit_timeout_s: float | None = Field(
+        None, ge=1, le=86400, title="Longest rest of a limit (one primary candle without)", json_schema_extra=SECONDS
+    )
+    post_only: bool = Field(False, title="A limit never takes")
+    limit_fallback: bool = Field(False, title="An expired limit goes to market")
     max_slippage: float | None = Field(
         0.005, ge=0, le=0.1, title="Most slippage of an entry", json_schema_extra=FRACTION
     )
     leverage: float = Field(1, ge=1, le=125, title="Leverage (linear markets)")
-    margin_mode: Literal["isolated"] = Field("isolated", title="Margin mode")
+    margin_mode: Literal["isolated", "cross"] = Field("isolated", title="Margin mode")
     simulation: Simulation = Field(Simulation(), title="Simulation")
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from stratnb.kernels import layout as at
-from stratnb.model import Market
+from stratnb.model import Market, timeframe_ms
 from stratnb.strategy.config import StrategyConfig
 from stratnb.strategy.sections import Risk
 
 __all__ = ["limit", "limit_settings", "settings_row"]
 
+MODELS = {"volatility": at.SLIPPAGE_VOLATILITY, "volume": at.SLIPPAGE_VOLUME}
+MARGINS = {"isolated": at.MARGIN_ISOLATED, "cross": at.MARGIN_CROSS}
 MODES = {"vote": at.MODE_VOTE, "weighted": at.MODE_WEIGHTED, "coverage": at.MODE_COVERAGE}
 
 
@@ -40,7 +42,10 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_LEVERAGE] = config.execution.leverage
     row[at.S_TAKER] = market.taker_fee if costs.taker_fee is None else costs.taker_fee
     row[at.S_MAKER] = market.maker_fee if costs.maker_fee is None else costs.maker_fee
-    row[at.S_SLIPPAGE] = costs.slippage
+    row[at.S_SLIPPAGE] = costs.half_spread if costs.slippage_model == "spread" else costs.slippage
+    row[at.S_SLIPPAGE_MODEL] = MODELS.get(costs.slippage_model, at.SLIPPAGE_FIXED)
+    row[at.S_SLIPPAGE_FACTOR] = costs.slippage_factor
+    row[at.S_THROUGH] = market.tick * (at.TOUCH if costs.touch else at.THROUGH)
     row[at.S_TICK] = market.tick
     row[at.S_LOT] = market.lot
     row[at.S_MIN_QUANTITY] = market.min_quantity
@@ -50,8 +55,25 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_COMPOUND] = float(config.capital.compound)
     row[at.S_MAX_SLIPPAGE] = limit(config.execution.max_slippage)
     row[at.S_MAX_QUANTITY] = limit(market.max_quantity)
+    row[at.S_MARGIN] = MARGINS[config.execution.margin_mode] if market.kind == "linear" else at.MARGIN_NONE
+    row[at.S_MAINTENANCE] = costs.maintenance_margin
+    row[at.S_LIQUIDATION_FEE] = costs.liquidation_fee
+    _order_settings(row, config)
     limit_settings(row, config.risk)
     return [*map(float, row), *map(float, weights)]
+
+
+def _order_settings(row: MutableSequence[float], config: StrategyConfig) -> None:
+    """Write how entries are placed and how much of a candle's volume an order takes."""
+    execution, timeout_s = config.execution, config.execution.limit_timeout_s
+    row[at.S_PARTICIPATION] = execution.simulation.max_participation or 0.0
+    row[at.S_LIMIT] = float(execution.entry_order == "limit")
+    row[at.S_LIMIT_OFFSET] = execution.limit_offset
+    primary_ms = timeframe_ms(config.timeframes.primary)
+    row[at.S_LIMIT_MS] = float(primary_ms) if timeout_s is None else timeout_s * 1_000.0
+    row[at.S_BASE_FEE] = float(config.market.kind == "spot" and execution.simulation.fee_currency == "base")
+    row[at.S_POST_ONLY] = float(execution.post_only)
+    row[at.S_FALLBACK] = float(execution.limit_fallback)
 
 
 def limit_settings(row: MutableSequence[float] | npt.NDArray[np.float64], risk: Risk) -> None:

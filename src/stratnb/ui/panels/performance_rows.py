@@ -96,6 +96,7 @@ FIGURES: Final[Mapping[str, tuple[tuple[str, str, Kind], ...]]] = {
         ("average_mfe", "MFE, mean", "pct"),
         ("fees", "Fees", "money"),
         ("fees_rate", "Fees of gross PnL", "share"),
+        ("funding", "Funding", "money"),
     ),
 }
 KEY_FIGURES: Final = (
