@@ -49,6 +49,7 @@ from stratnb.kernels.layout import (
     H_FILTER_LIST,
     H_FILTERS,
     H_FIRST_STOP,
+    H_GROUPS,
     H_NATR,
     H_NODES,
     H_SEGMENTS,
@@ -79,6 +80,7 @@ from stratnb.kernels.layout import (
     SKIP,
     W_CANDLE,
     W_DECISION,
+    W_GROUP,
     W_NODE,
     WAIT,
     WARMING,
@@ -101,7 +103,7 @@ from stratnb.kernels.protections import halt_volatile, note_order
 from stratnb.kernels.risk import sum_account
 from stratnb.kernels.trade import place_entry, round_down
 
-__all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
+__all__ = ["action_of", "answer", "ask_size", "close_candle", "enter", "room"]
 
 WHOLE = types.int64
 
@@ -194,6 +196,18 @@ def write_blocks(code: Ints, memory: Row, decision: Row) -> None:
 
 
 @helper
+def answer(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
+    """Enter in the direction of the row if nothing objects; return the reason code."""
+    book = books[slot]
+    reason = may_enter(book)
+    if reason == Z_ENTER:
+        reason = call_enter(code[H_ENTER], code, params, memory, books, slot, account, decision)
+        book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
+        book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
+    return reason
+
+
+@helper
 def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> None:
     """Decide at a primary close: aggregate, filter, move the levels, then enter if nothing objects."""
     book = books[slot]
@@ -218,11 +232,7 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
         natr = memory[code[H_NATR]]
         halt_volatile(book, natr, account[A_MAX_NATR], memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
     if reason == Z_ENTER and not catchup:
-        reason = may_enter(book)
-        if reason == Z_ENTER:
-            reason = call_enter(code[H_ENTER], code, params, memory, books, slot, account, decision)
-            book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
-            book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
+        reason = answer(code, params, memory, books, slot, account, decision)
     decision[D_TIME] = memory[R_TIME]
     decision[D_SEEN] = seen
     decision[D_REASON] = reason
@@ -245,7 +255,8 @@ def copy_candle(candle: Row, to: Row) -> None:
 def close_roles(code: Ints, params: Row, memory: Row, candle: Row, late: bool) -> bool:
     """Close the timeframes that end now (or ended before a late candle); return whether the primary closed."""
     first = memory[code[H_COUNTERS] - 2] == 0.0
-    group = np.empty(W_CANDLE)
+    scratch = code[H_GROUPS] + (PRIMARY + 1) * W_GROUP
+    group = memory[scratch : scratch + W_CANDLE]
     primary = False
     for role in range(PRIMARY + 1):
         length = code[H_TIMEFRAMES + role]

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from numba import types
 
 from stratnb.kernels.address import caller
-from stratnb.kernels.close import close_candle, copy_candle, enter
+from stratnb.kernels.close import answer, close_candle, copy_candle, enter
+from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
@@ -93,12 +94,36 @@ def close_position(book: Row, reason: float) -> None:
     place_exit(book, reason)
 
 
+@entry(REAL(I8, F8, F8))
+def weigh(code: Ints, params: Row, memory: Row) -> float:
+    """Aggregate the analyzers' signals in the row; return the reason code."""
+    return aggregate(code, params, memory)
+
+
+@entry(REAL(I8, F8, F8, REAL, F8))
+def judge_signal(code: Ints, params: Row, memory: Row, reason: float, decision: Row) -> float:
+    """Apply filters and thresholds to the aggregated signal; return the reason code."""
+    return judge(code, params, memory, reason, decision)
+
+
+@entry(REAL(I8, F8, F8, F8X2, WHOLE, F8, F8))
+def answer_signal(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
+    """Enter in the direction of the row if nothing objects; return the reason code."""
+    for j in range(decision.size):
+        decision[j] = np.nan
+    return answer(code, params, memory, books, slot, account, decision)
+
+
 call_open, call_touch, call_apply = caller(open_fills), caller(touch_fills), caller(apply)
 call_arm, call_settle, call_close = caller(arm_position), caller(settle_all), caller(close_candle)
-(OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE) = range(6)
+call_weigh, call_judge, call_answer = caller(weigh), caller(judge_signal), caller(answer_signal)
+(OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE, WEIGH, JUDGE, ANSWER) = range(9)
 
 
-PARTS = (open_fills, touch_fills, apply, arm_position, settle_all, close_candle)
+PARTS = (
+    *(open_fills, touch_fills, apply, arm_position, settle_all, close_candle),
+    *(weigh, judge_signal, answer_signal),
+)
 
 
 @cache
@@ -139,7 +164,7 @@ def copy_row(row: Row, to: Row) -> None:
         to[j] = row[j]
 
 
-@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8), is_long=True)
+@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8), is_long=True, allocates=True)
 def run(
     calls: Ints,
     code: Ints,
@@ -180,7 +205,7 @@ def run(
     return i, n, d
 
 
-@entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2), is_long=True)
+@entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2), is_long=True, allocates=True)
 def scan(
     calls: Ints,
     code: Ints,
@@ -218,5 +243,18 @@ def scan(
 # The slowest to compile first.
 EVERY = (
     *(close_candle, settle_all, enter, run, open_fills, touch_fills, apply, arm_position, first_stop, step_nodes),
-    *(scan, update_account, close_position, sums, sizes, outcome, trip_external, release_rules, position_health),
+    *(
+        answer_signal,
+        weigh,
+        judge_signal,
+        scan,
+        update_account,
+        close_position,
+        sums,
+        sizes,
+        outcome,
+        trip_external,
+        release_rules,
+        position_health,
+    ),
 )

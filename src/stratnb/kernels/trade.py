@@ -78,7 +78,17 @@ from stratnb.kernels.layout import (
 )
 from stratnb.kernels.protections import count_trade, note_order
 
-__all__ = ["apply_fill", "fill_open", "fill_touch", "place_exit", "round_down", "round_nearest"]
+__all__ = [
+    "apply_fill",
+    "equity_at",
+    "fill_open",
+    "fill_touch",
+    "place_exit",
+    "round_down",
+    "round_nearest",
+    "untouched",
+    "worth",
+]
 
 
 @helper
@@ -307,6 +317,28 @@ def unrealized(book: Row, price: float) -> float:
 
 
 @helper
+def worth(funds: float, quantity: float, average: float, costs: float, price: float) -> float:
+    """Return what a strategy with a position is worth at a price; `funds` are its capital and what it realized."""
+    return funds + quantity * (price - average) - costs
+
+
+@helper
 def equity_at(book: Row, price: float) -> float:
     """Return capital + realized + unrealized - costs at a price."""
-    return float(book[B_CAPITAL] + book[B_REALIZED] + unrealized(book, price) - book[B_COSTS])
+    funds = book[B_CAPITAL] + book[B_REALIZED]
+    if book[B_QUANTITY] == 0.0:
+        return float(funds - book[B_COSTS])
+    return float(worth(funds, book[B_QUANTITY], book[B_AVERAGE], book[B_COSTS], price))
+
+
+@helper
+def untouched(book: Row) -> tuple[float, float]:
+    """Return the prices between which a candle touches neither stop nor targets of the open position."""
+    stop, nearest, is_long = book[B_STOP], np.nan, book[B_QUANTITY] > 0.0
+    for k in range(int(book[B_DONE]), int(book[B_TARGETS])):
+        if book[B_LEVELS + k * W_LEVEL + 2] == 0.0:
+            level = book[B_LEVELS + k * W_LEVEL]
+            is_nearer = level < nearest if is_long else level > nearest
+            nearest = level if is_nearer or nearest != nearest else nearest
+    low, high = (stop, nearest) if is_long else (nearest, stop)
+    return low if low == low else -np.inf, high if high == high else np.inf

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError, Finding, positive
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
+from stratnb.kernels.loop_frame import WORK
 from stratnb.market_data.candles import Candles, Gaps, market_from
 from stratnb.model import Fill, Market, Trade, installed_version
 from stratnb.research.failing import told
@@ -22,6 +23,7 @@ from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import equity_frame, fills_frame, trades_frame
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
+from stratnb.research.tiers import Tier, check_tier, generated_loop
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 from stratnb.services.trades import fill_of, trades_of
 from stratnb.strategy.build import build_plan
@@ -39,6 +41,7 @@ Strategy = str | Path | Mapping[str, Any] | StrategyConfig
 
 LIMITS_HINT = "AccountLimits(max_open_positions=5) of stratnb.services.ledger"
 CHUNK = 50_000
+NO_COLUMNS: Floats = np.empty((0, 1))
 FILL_BUFFER = 4_096
 REASON_CELLS = 128
 DENIAL_NAMES = frozenset(at.DECISION_REASONS[code] for code in at.DENIALS)
@@ -221,6 +224,7 @@ def backtest(
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
     decisions: bool | Literal["entries"] = False,
+    tier: Tier = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Backtest:
@@ -229,10 +233,13 @@ def backtest(
     `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
     which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
     `cancelled()` asked. With `decisions` every decision row is kept, with "entries" those that entered, which is what
-    tells the stop of each trade. Raises `ConfigError` before anything runs.
+    tells the stop of each trade. `tier` says whether the shared loop runs ("scan"), the one that is generated for the
+    structure ("fused"), or what is sooner done; the result is the same to the last bit, and with decisions it is always
+    the shared one. Raises `ConfigError` before anything runs.
     """
     _check(candles, cash)
     _check_kinds(market, limits, decisions)
+    check_tier(tier)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
     open_book(books[0], plan, cash=cash)
@@ -242,15 +249,18 @@ def backtest(
     kept_fills, kept_decisions, done = [], [], 0
     fills = np.empty((FILL_BUFFER, at.W_FILL))
     log = np.empty((CHUNK if decisions else 0, plan.decision_width))
-    calls = loop.parts()
+    calls, own = loop.parts(), None if decisions else generated_loop(plan, n, tier)
+    work = np.empty(WORK + plan.decision_width)
     if progress is not None:
         progress(0, n)
     while done < n and not (cancelled is not None and cancelled()):
         stop = min(n, done + CHUNK)
         with told(plan, memory):
-            done, f, d = loop.run(
-                calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
-            )
+            given = (calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills)
+            if own is None:
+                done, f, d = loop.run(*given, log, counts)
+            else:
+                (done, f), d = own(*given, NO_COLUMNS, counts, work), 0
         kept_fills.append(fills[:f].copy())
         kept_decisions.append(_kept(log[:d], decisions))
         if progress is not None:
