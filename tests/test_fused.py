@@ -168,14 +168,14 @@ def test_a_block_in_plain_python_runs_by_the_shared_loop(candles: Candles) -> No
     plan, _ = configure(document, candles)
     assert tiers.generated_loop(plan, 10**9, "fused") is None
     with pytest.raises(made.Uninlinable, match="plain Python"):
-        made.source_of(plan.code, plan.kernels, plan.decision_width)
+        made.source_of(plan.code, plan.kernels)
 
 
 def test_another_number_is_the_same_loop_another_step_is_not(candles: Candles) -> None:
     plan, _ = configure(CROSS, candles)
     other, _ = configure(CROSS, candles, overrides={"indicators.fast.period": 30})
     changed, _ = configure(CROSS, candles, overrides={"indicators.fast.kind": "sma", "indicators.fast.seed": None})
-    loops = [made.fused(each.code, each.kernels, each.decision_width) for each in (plan, other, changed)]
+    loops = [made.fused(each.code, each.kernels) for each in (plan, other, changed)]
     assert loops[0] is loops[1]
     assert loops[0] is not loops[2]
 
@@ -193,7 +193,7 @@ def unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def test_a_folder_that_cannot_be_written_warns_and_still_runs(unwritable: None, candles: Candles) -> None:
     plan, _ = configure(CROSS, candles)
     with pytest.warns(RuntimeWarning, match="STRATNB_CACHE"):
-        loop = made.fused(plan.code, plan.kernels, plan.decision_width)
+        loop = made.fused(plan.code, plan.kernels)
     assert callable(loop.function)
 
 

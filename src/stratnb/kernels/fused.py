@@ -20,16 +20,19 @@ import numpy as np
 from numba import types
 
 from stratnb.kernels import close, drive, layout, levels, protections, quiet, trade
+from stratnb.kernels.column_text import column_text
 from stratnb.kernels.inline import Uninlinable
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Kernel, PythonKernel, cache_folder
 from stratnb.kernels.loop import ANSWER, JUDGE, SETTLE, WEIGH, call_answer, call_judge, call_settle, call_weigh, resolve
+from stratnb.kernels.loop_frame import INSIDE, WORK
 from stratnb.kernels.loop_text import LoopText
 
-__all__ = ["Uninlinable", "fused", "is_fused", "source_of"]
+__all__ = ["COLUMN", "SIGNATURE", "Uninlinable", "column_maker", "fused", "is_fused", "source_of"]
 
 WHOLE = types.int64
 PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
 SIGNATURE = PAIR(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8, F8)
+COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2, WHOLE)
 PARTS: dict[str, Any] = {
     "resolve": resolve,
     "call_settle": call_settle,
@@ -40,6 +43,8 @@ PARTS: dict[str, Any] = {
     "WEIGH": WEIGH,
     "JUDGE": JUDGE,
     "ANSWER": ANSWER,
+    "INSIDE": INSIDE,
+    "WORK": WORK,
     "may_enter": close.may_enter,
     "place_exit": trade.place_exit,
     "untouched": trade.untouched,
@@ -66,29 +71,46 @@ _loops: dict[str, Kernel[..., Any]] = {}
 
 
 def source_of(
-    code: Ints, kernels: Sequence[Kernel[..., Any]], width: int, given: frozenset[int] = frozenset()
+    code: Ints, kernels: Sequence[Kernel[..., Any]], given: frozenset[int] = frozenset()
 ) -> tuple[str, dict[str, Any]]:
     """Return the source of a structure's loop and the objects that it names; raises `Uninlinable`."""
     if any(isinstance(kernel, PythonKernel) for kernel in kernels):
         raise Uninlinable("a block is stepped in plain Python")
-    text = LoopText(code, [kernel.function for kernel in kernels], width, given)
+    text = LoopText(code, [kernel.function for kernel in kernels], given)
     return text.text(), text.names
 
 
-def fused(
-    code: Ints, kernels: Sequence[Kernel[..., Any]], width: int, given: frozenset[int] = frozenset()
-) -> Kernel[..., Any]:
+def fused(code: Ints, kernels: Sequence[Kernel[..., Any]], given: frozenset[int] = frozenset()) -> Kernel[..., Any]:
     """Return the loop of a structure; its `run` gives back the next candle and the number of fills.
 
     It takes (calls, code, params, memory, books, account, candles, start, stop, equity, fills, columns, counts, work).
-    `code` and `kernels` are those of a plan, `width` its decision's. `equity` may be empty (none is kept), `fills` of
+    `code` and `kernels` are those of a plan. `equity` may be empty (none is kept), `fills` of
     the least length (none are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it
     is first called. Raises `Uninlinable`.
     """
-    source, names = source_of(code, kernels, width, given)
+    source, names = source_of(code, kernels, given)
+    return _kernel(source, names, SIGNATURE)
+
+
+def column_maker(kernel: Kernel[..., Any], inputs: Sequence[int], required: int, outs: int) -> Kernel[..., Any]:
+    """Return a loop that fills the columns of one block over a stretch of candles, for many strategies to read.
+
+    `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite. It
+    takes (p, state, candles, start, stop, rows,
+    columns, out): the block's parameters, its memory and one cell more for the counter, which row each input is, and
+    the first row to fill. Raises `Uninlinable`.
+    """
+    if isinstance(kernel, PythonKernel):
+        raise Uninlinable("a block is stepped in plain Python")
+    source, names = column_text(kernel.function, inputs, required, outs)
+    return _kernel(source, names, COLUMN)
+
+
+def _kernel(source: str, names: dict[str, Any], signature: Any) -> Kernel[..., Any]:
+    """Return the loop of a source, the same one for the same source."""
     digest = _digest(source, names)
     if digest not in _loops:
-        _loops[digest] = Kernel(_function(source, names, digest), SIGNATURE, is_long=True, allocates=False)
+        _loops[digest] = Kernel(_function(source, names, digest), signature, is_long=True, allocates=False)
     return _loops[digest]
 
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from stratnb.kernels import layout as at
 
-__all__ = ["DECIDE", "EXIT", "FIND", "FRAME", "GROUP", "NATR", "PASSES", "SETTLE", "WORK"]
+__all__ = ["DECIDE", "EXIT", "FIND", "FRAME", "GROUP", "INSIDE", "NATR", "PASSES", "SETTLE", "WORK"]
 
-WORK = 1 + at.W_CANDLE  # cells of `work` before its decision row
+INSIDE = 1 + at.W_CANDLE
+WORK = INSIDE + 1  # cells of `work` before the rows of given columns: a flag, a candle, at how many closes it held
 FRAME = """
 def run(calls, code, params, memory, books, account, candles, start, stop, equity, fills, columns, counts, work):
-    book, fresh, group, decision = books[0], work[:1], work[1 : 1 + W_CANDLE], work[1 + W_CANDLE :]
+    book, fresh, group, decision = books[0], work[:1], work[1 : 1 + W_CANDLE], work[WORK + GIVEN :]
     fresh[0] = 1.0
     memory[R_FEES] = 2.0 * params[S_TAKER]
     seen, total, least = memory[SEEN], memory[TOTAL], params[S_MIN_CANDLES]
     n, i, settled, none, trades = 0, start, start, 0.0, book[B_ENTRIES] != ENTRIES_OFF
     keeps, draws = fills.shape[0] > MAX_FILLS, equity.size > 0
-    quiet_end, dirty = start, False
+    quiet_end, dirty, since = start, False, start
     q, average, side, funds, costs = book[B_QUANTITY], book[B_AVERAGE], 0.0, 0.0, 0.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
     eq, worst, next_eq, next_worst = book[B_EQUITY], book[B_EQUITY_LOW], 0.0, 0.0
@@ -37,6 +38,7 @@ def run(calls, code, params, memory, books, account, candles, start, stop, equit
     if dirty:
         catch_up(books, account, candles[settled, 3], eq, worst, peak, trough, held, candles[settled, 5] + BASE_MS)
     counts[Z_NO_SIGNALS] += none
+    work[INSIDE] += i - since if q != 0.0 else 0
     memory[SEEN], memory[TOTAL] = seen, total
     @SAVES
     return i, n
@@ -57,6 +59,9 @@ if slow:
     call_settle(calls[SETTLE], books, account, candles[i : i + 1], fresh, t_ + BASE_MS)
     if not keeps:
         n = 0
+    if (q != 0.0) != (book[B_QUANTITY] != 0.0):
+        work[INSIDE] += i - since if q != 0.0 else 0
+        since = i
     q, average, costs = book[B_QUANTITY], book[B_AVERAGE], book[B_COSTS]
     funds, side = book[B_CAPITAL] + book[B_REALIZED], 1.0 if q > 0.0 else -1.0
     peak, trough, held, eq, worst = book[B_PEAK], book[B_TROUGH], book[B_HELD], book[B_EQUITY], book[B_EQUITY_LOW]

@@ -1,4 +1,4 @@
-"""The text of the generated loop of one structure of strategy (see `fused`): its blocks between the parts of `loop_frame`."""
+"""The text of the generated loop of a structure of strategy: its blocks between the parts of `loop_frame`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from stratnb.kernels import layout as at
 from stratnb.kernels.inline import Inlined, Uninlinable, inline
 from stratnb.kernels.jit import Ints
-from stratnb.kernels.loop_frame import DECIDE, EXIT, FIND, FRAME, GROUP, NATR, PASSES, SETTLE
+from stratnb.kernels.loop_frame import DECIDE, EXIT, FIND, FRAME, GROUP, NATR, PASSES, SETTLE, WORK
 
 __all__ = ["LoopText"]
 
@@ -43,10 +43,6 @@ class _Node:
     required: int
     out: int
     outs: int
-    state: int
-    states: int
-    p: int
-    ps: int
     blank: str
     made: Inlined
 
@@ -70,17 +66,20 @@ class LoopText:
 
     code: Ints
     steps: Sequence[Callable[..., None]]
-    width: int
     given: frozenset[int] = frozenset()
     names: dict[str, Any] = field(default_factory=dict)
     nodes: dict[int, _Node] = field(default_factory=dict)
 
     def text(self) -> str:
-        """Return the source of a module with one function, `run`; its `work` is a row of WORK cells and a decision."""
+        """Return the source of a module with one function, `run`.
+
+        Its `work` is a row of WORK cells, the rows of given columns, and a decision.
+        """
         sizing = self._segment(at.SEG_SIZING)
         self.nodes = {k: self._node(k) for k in range(len(self.steps)) if k not in sizing}
         counters = int(self.code[at.H_COUNTERS])
         constants = {
+            "GIVEN": len(self.given_columns()),
             "TOTAL": counters - 2,
             "SEEN": counters - 1,
             "BASE_MS": float(self.code[at.H_BASE_MS]),
@@ -98,6 +97,10 @@ class LoopText:
 
     def _record(self, k: int, cell: int) -> int:
         return int(self.code[self.code[at.H_NODES] + k * at.W_NODE + cell])
+
+    def _cell(self, k: int, cell: int) -> str:
+        """Return where the table says a number of a node at run time: sizes of memory go by parameters."""
+        return f"code[{int(self.code[at.H_NODES]) + k * at.W_NODE + cell}]"
 
     def _segment(self, segment: int) -> range:
         first = at.H_SEGMENTS + 2 * segment
@@ -122,10 +125,6 @@ class LoopText:
             required=self._record(k, at.N_REQUIRED),
             out=out,
             outs=self._record(k, at.N_OUTS),
-            state=self._record(k, at.N_STATE),
-            states=self._record(k, at.N_STATES),
-            p=self._record(k, at.N_P),
-            ps=self._record(k, at.N_PS),
             blank="0.0" if self._record(k, at.N_FILL) == at.FILL_ZERO else "nan",
             made=inline(self.steps[k], k, _cell, self._alias),
         )
@@ -153,20 +152,22 @@ class LoopText:
         for node in self.nodes.values():
             lines += [f"c{node.out + j} = memory[{node.out + j}]" for j in range(node.outs)]
         lines += [f"w{node.k} = nan" for node in self._exits()]
+        lines += [f"o{node.k} = {self._cell(node.k, at.N_STATE)}" for node in self._inlined()]
+        lines += [f"k{j} = int(work[{WORK} + {j}])" for j in range(len(self.given_columns()))]
         return lines + self._states(save=False) + [line for node in self._inlined() for line in self._fixed(node)]
 
     def _fixed(self, node: _Node) -> list[str]:
         """Bring a node's parameters into locals, and make views of the arrays that stay arrays."""
-        k, x = node.k, int(self.code[at.H_X])
+        k, x, place = node.k, int(self.code[at.H_X]), self._cell(node.k, at.N_P)
         views = {
-            "state": ("memory", node.state, node.states),
-            "x": ("memory", x, len(node.inputs)),
-            "out": ("memory", node.out, node.outs),
-            "p": ("params", node.p, node.ps),
+            "state": ("memory", f"o{k}", self._cell(k, at.N_STATES)),
+            "x": ("memory", str(x), str(len(node.inputs))),
+            "out": ("memory", str(node.out), str(node.outs)),
+            "p": ("params", place, self._cell(k, at.N_PS)),
         }
-        lines = [f"p{k}_{j} = params[{node.p + j}]" for j in node.cells("p")]
+        lines = [f"p{k}_{j} = params[{place} + {j}]" for j in node.cells("p")]
         return lines + [
-            f"{name}{k} = {row}[{first}:{first + size}]"
+            f"{name}{k} = {row}[{first} : {first} + {size}]"
             for name, (row, first, size) in views.items()
             if node.is_array(name)
         ]
@@ -175,7 +176,7 @@ class LoopText:
         """Bring counters and memory of nodes into locals, or back."""
         lines, counters = [], int(self.code[at.H_COUNTERS])
         for node in self._inlined() if nodes is None else nodes:
-            pairs = [(f"s{node.k}_{j}", f"memory[{node.state + j}]") for j in node.cells("state")]
+            pairs = [(f"s{node.k}_{j}", f"memory[o{node.k} + {j}]") for j in node.cells("state")]
             lines += [f"{cell} = {local}" if save else f"{local} = {cell}" for local, cell in pairs]
             counter = f"memory[{counters + node.k}]"
             lines.append(f"{counter} = float(i{node.k})" if save else f"i{node.k} = int({counter})")
@@ -199,7 +200,7 @@ class LoopText:
         """Return one step of a node on the present columns."""
         if node.k in self.given:
             place = self.given_columns().index(node.out)
-            return [f"c{node.out + j} = columns[{place + j}, i - start]" for j in range(node.outs)]
+            return [f"c{node.out + j} = columns[k{place + j}, i - start]" for j in range(node.outs)]
         k, lines = node.k, []
         if node.is_array("out"):
             lines += [f"for j_ in range({node.outs}):", f"    out{k}[j_] = {node.blank}"]

@@ -250,7 +250,7 @@ def backtest(
     fills = np.empty((FILL_BUFFER, at.W_FILL))
     log = np.empty((CHUNK if decisions else 0, plan.decision_width))
     calls, own = loop.parts(), None if decisions else generated_loop(plan, n, tier)
-    work = np.empty(WORK + plan.decision_width)
+    work = np.zeros(WORK + plan.decision_width)
     if progress is not None:
         progress(0, n)
     while done < n and not (cancelled is not None and cancelled()):

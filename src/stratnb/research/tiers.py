@@ -40,7 +40,7 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
     if tier == "scan" or (tier == "auto" and candles < WORTH_LOADING):
         return None
     try:
-        loop = fused(plan.code, plan.kernels, plan.decision_width)
+        loop = fused(plan.code, plan.kernels)
     except Uninlinable:
         return None
     if not is_fused(loop):
