@@ -55,6 +55,7 @@ from stratnb.kernels.layout import (
     H_FILTER_LIST,
     H_FILTERS,
     H_FIRST_STOP,
+    H_GROUPS,
     H_NATR,
     H_NODES,
     H_SEGMENTS,
@@ -87,6 +88,7 @@ from stratnb.kernels.layout import (
     SKIP,
     W_CANDLE,
     W_DECISION,
+    W_GROUP,
     W_NODE,
     WAIT,
     WARMING,
@@ -111,7 +113,7 @@ from stratnb.kernels.protections import halt_volatile, note_order
 from stratnb.kernels.risk import sum_account
 from stratnb.kernels.rounding import round_down
 
-__all__ = ["action_of", "ask_size", "close_candle", "enter", "room"]
+__all__ = ["action_of", "answer", "ask_size", "close_candle", "enter", "room"]
 
 WHOLE = types.int64
 
@@ -210,6 +212,18 @@ def write_blocks(code: Ints, memory: Row, decision: Row) -> None:
 
 
 @helper
+def answer(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
+    """Enter in the direction of the row if nothing objects; return the reason code."""
+    book = books[slot]
+    reason = may_enter(book)
+    if reason == Z_ENTER:
+        reason = call_enter(code[H_ENTER], code, params, memory, books, slot, account, decision)
+        book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
+        book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
+    return reason
+
+
+@helper
 def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> None:
     """Decide at a primary close: aggregate, filter, move the levels, then enter if nothing objects."""
     book = books[slot]
@@ -237,11 +251,7 @@ def decide(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
         natr = memory[code[H_NATR]]
         halt_volatile(book, natr, account[A_MAX_NATR], memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
     if reason == Z_ENTER and not catchup:
-        reason = may_enter(book)
-        if reason == Z_ENTER:
-            reason = call_enter(code[H_ENTER], code, params, memory, books, slot, account, decision)
-            book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
-            book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
+        reason = answer(code, params, memory, books, slot, account, decision)
     decision[D_TIME] = memory[R_TIME]
     decision[D_SEEN] = seen
     decision[D_REASON] = reason
@@ -264,7 +274,8 @@ def copy_candle(candle: Row, to: Row) -> None:
 def close_roles(code: Ints, params: Row, memory: Row, candle: Row, late: bool) -> bool:
     """Close the timeframes that end now (or ended before a late candle); return whether the primary closed."""
     first = memory[code[H_COUNTERS] - 2] == 0.0
-    group = np.empty(W_CANDLE)
+    scratch = code[H_GROUPS] + (PRIMARY + 1) * W_GROUP
+    group = memory[scratch : scratch + W_CANDLE]
     primary = False
     for role in range(PRIMARY + 1):
         length = code[H_TIMEFRAMES + role]
@@ -302,7 +313,7 @@ def close_candle(
     books, account, decision = lent(books), lent(account), lent(decision)
     closed = close_roles(code, params, memory, candle, late)
     if books[slot, B_EXPIRED] != 0.0 and not late:
-        fall_back(code, params, memory, books, slot, account, candle)
+        fall_back(code, params, memory, books, slot, account, candle, decision)
     if closed:
         order, reserved = books[slot, B_ORDER], books[slot, B_RESERVED]
         decide(code, params, memory, books, slot, account, decision)

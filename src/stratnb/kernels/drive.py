@@ -62,7 +62,16 @@ from stratnb.kernels.layout import (
     WEEK_MINUTES,
 )
 
-__all__ = ["close_group", "group_is_late", "grow_group", "load_candle", "step_nodes", "step_one", "step_segment"]
+__all__ = [
+    "close_group",
+    "group_is_late",
+    "grow_group",
+    "load_candle",
+    "minute_of_week",
+    "step_nodes",
+    "step_one",
+    "step_segment",
+]
 
 
 @helper
@@ -124,6 +133,12 @@ def step_one(code: Ints, params: Row, memory: Row, k: int) -> None:
 
 
 @helper
+def minute_of_week(time_ms: float) -> float:
+    """Return the minutes since Monday 00:00 UTC."""
+    return float((math.floor(time_ms / 60_000.0) - 4 * 1440.0) % WEEK_MINUTES)
+
+
+@helper
 def load_candle(code: Ints, memory: Row, role: int, candle: Row) -> None:
     """Write a closed candle of a role into its columns of the row."""
     start, length = code[H_ROLE_COLUMNS + role], code[H_TIMEFRAMES + role]
@@ -132,8 +147,7 @@ def load_candle(code: Ints, memory: Row, role: int, candle: Row) -> None:
     for j in range(W_CANDLE):
         memory[start + j] = candle[j]
     if role == PRIMARY:
-        close_ms = memory[R_TIME] + length
-        memory[R_MINUTE] = (math.floor(close_ms / 60_000.0) - 4 * 1440.0) % WEEK_MINUTES
+        memory[R_MINUTE] = minute_of_week(memory[R_TIME] + length)
 
 
 @helper

@@ -84,22 +84,29 @@ def _on_disk(function: Callable[..., Any]) -> bool:
 
 
 def helper(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function callable from kernels; it is compiled into each caller."""
-    return njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    """Make a function callable from kernels; it is compiled into each caller.
+
+    Those of the package make no arrays, and so need not count references to views, which costs more than most do.
+    """
+    options: dict[str, Any] = OPTIONS | {"_nrt": not function.__module__.startswith("stratnb.")}
+    return njit(**options)(function)  # type: ignore[no-any-return]
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Make a helper that is always compiled into its caller, so that arrays lent to it cost nothing to pass."""
-    return njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+    options: dict[str, Any] = OPTIONS | {"_nrt": False, "forceinline": True}
+    return njit(**options)(function)  # type: ignore[no-any-return]
 
 
 class Kernel(Generic[P, R]):
     """A function compiled for one signature on first use; calling it runs the compiled code."""
 
-    def __init__(self, function: Callable[P, R], signature: Any, *, is_long: bool = False) -> None:
+    def __init__(
+        self, function: Callable[P, R], signature: Any, *, is_long: bool = False, allocates: bool = True
+    ) -> None:
         self.function = function
         self.signature = signature
-        self._options = OPTIONS | {"nogil": is_long}
+        self._options = OPTIONS | {"nogil": is_long, "_nrt": allocates}
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._compiled: Any = None
@@ -156,18 +163,20 @@ class PythonKernel(Kernel[P, R]):
         return njit(self.signature, **self._options)(_bridge)
 
 
-def entry(signature: Any, *, is_long: bool = False) -> Callable[[Callable[P, R]], Kernel[P, R]]:
-    """Compile the function for one signature when it is first called from Python.
+def entry(
+    signature: Any, *, is_long: bool = False, allocates: bool = False
+) -> Callable[[Callable[P, R]], Kernel[P, R]]:
+    """Compile the function for one signature when it is first called from Python; say when it makes arrays.
 
     Only a long one releases the interpreter lock: a short one would wait for it many times its own duration whenever
     another thread runs Python code.
     """
-    return lambda function: Kernel(function, signature, is_long=is_long)
+    return lambda function: Kernel(function, signature, is_long=is_long, allocates=allocates)
 
 
 def kernel(function: Callable[P, R]) -> Kernel[P, R]:
     """Mark a block's `step(i, state, x, out, p)`."""
-    return Kernel(function, STEP)
+    return Kernel(function, STEP, allocates=not function.__module__.startswith("stratnb."))
 
 
 def python(function: Callable[P, R]) -> Kernel[P, R]:

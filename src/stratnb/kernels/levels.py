@@ -57,7 +57,7 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.rounding import round_down, round_nearest
 from stratnb.kernels.trade import place_exit
 
-__all__ = ["arm", "call_first_stop", "first_stop", "move_levels"]
+__all__ = ["arm", "call_first_stop", "first_stop", "heed", "minutes_since", "move_levels", "return_of"]
 
 PAIR: Any = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 
@@ -135,6 +135,18 @@ def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
 
 
 @helper
+def return_of(side: float, close: float, average: float) -> float:
+    """Return a position's return at a close, as a fraction."""
+    return side * (close / average - 1.0)
+
+
+@helper
+def minutes_since(start_ms: float, end_ms: float) -> float:
+    """Return the minutes between two times."""
+    return (end_ms - start_ms) / 60_000.0
+
+
+@helper
 def show_position(memory: Row, book: Row, close_ms: float) -> None:
     """Write the position's columns into the row."""
     held = book[B_QUANTITY]
@@ -148,29 +160,39 @@ def show_position(memory: Row, book: Row, close_ms: float) -> None:
     memory[R_PEAK] = book[B_PEAK] if held != 0.0 else np.nan
     memory[R_TROUGH] = book[B_TROUGH] if held != 0.0 else np.nan
     memory[R_DONE] = book[B_DONE] if held != 0.0 else 0.0
-    memory[R_RETURN] = side * (memory[R_CLOSE] / book[B_AVERAGE] - 1.0) if held != 0.0 else 0.0
+    memory[R_RETURN] = return_of(side, memory[R_CLOSE], book[B_AVERAGE]) if held != 0.0 else 0.0
     memory[R_HELD] = book[B_HELD] if held != 0.0 else 0.0
-    memory[R_MINUTES] = (close_ms - book[B_OPENED_MS]) / 60_000.0 if held != 0.0 else 0.0
+    memory[R_MINUTES] = minutes_since(book[B_OPENED_MS], close_ms) if held != 0.0 else 0.0
+
+
+@helper
+def heed(settings: Row, book: Row, close: float, wish: float, asks: float, reason: float, leave: float) -> float:
+    """Heed one exit block at a close: its stop tightens the position's; return the reason to leave, -1 for none.
+
+    A stop beyond the market leaves at the next open; the first reason stays.
+    """
+    side = 1.0 if book[B_QUANTITY] > 0.0 else -1.0
+    if asks == 1.0 and leave < 0.0:
+        leave = reason
+    if math.isfinite(wish):
+        wish = round_nearest(wish, settings[S_TICK])
+        if side * (close - wish) <= 0.0:
+            if leave < 0.0:
+                leave = book[B_STOP_REASON] = reason
+        elif not side * (wish - book[B_STOP]) <= 0.0:
+            book[B_STOP] = wish
+            book[B_STOP_REASON] = reason
+    return leave
 
 
 @helper
 def move_levels(code: Ints, params: Row, memory: Row, book: Row) -> None:
     """Let the exit blocks tighten the stop or ask to leave; a stop beyond the market leaves at the next open."""
-    side, close, tick = memory[R_SIDE], memory[R_CLOSE], params[S_TICK]
     start, leave = code[H_SEGMENTS + 2 * SEG_EXITS], -1.0
     for k in range(start, code[H_SEGMENTS + 2 * SEG_EXITS + 1]):
         step_one(code, params, memory, k)
         out = code[code[H_NODES] + k * W_NODE + N_OUT]
-        wish, reason = memory[out], float(REASON_EXIT + k - start)
-        if memory[out + 1] == 1.0 and leave < 0.0:
-            leave = reason
-        if math.isfinite(wish):
-            wish = round_nearest(wish, tick)
-            if side * (close - wish) <= 0.0:
-                if leave < 0.0:
-                    leave = book[B_STOP_REASON] = reason
-            elif not side * (wish - book[B_STOP]) <= 0.0:
-                book[B_STOP] = wish
-                book[B_STOP_REASON] = reason
+        reason = float(REASON_EXIT + k - start)
+        leave = heed(params, book, memory[R_CLOSE], memory[out], memory[out + 1], reason, leave)
     if leave >= 0.0:
         place_exit(book, leave)

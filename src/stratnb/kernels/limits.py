@@ -44,14 +44,20 @@ def limit_price(params: Row, sign: float, close: float) -> float:
 
 
 @helper
-def fall_back(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row) -> None:
-    """Put what is left of a limit entry that has expired to market, where that is chosen and the checks still pass."""
+def fall_back(
+    code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row, seen: Row
+) -> None:
+    """Put what is left of a limit entry that has expired to market, where that is chosen and the checks still pass.
+
+    `seen` is a decision row to write on.
+    """
     book, price = books[slot], candle[C_CLOSE]
     sign, quantity = 1.0 if book[B_EXPIRED] > 0.0 else -1.0, abs(book[B_EXPIRED])
     book[B_EXPIRED] = 0.0
     if params[S_FALLBACK] == 0.0 or book[B_QUANTITY] != 0.0 or book[B_ENTRIES] != ENTRIES_ON:
         return
-    seen = np.full(W_DECISION, np.nan)
+    for j in range(W_DECISION):
+        seen[j] = np.nan
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
     if check_entry(params, books, slot, account, sign, quantity, price, stop, seen) == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from numba import types
 
 from stratnb.kernels.address import caller, lent
-from stratnb.kernels.close import close_candle, copy_candle, enter
+from stratnb.kernels.close import answer, close_candle, copy_candle, enter
+from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
@@ -27,6 +28,7 @@ from stratnb.kernels.layout import (
     W_CANDLE,
 )
 from stratnb.kernels.levels import arm, first_stop
+from stratnb.kernels.limits import fall_back
 from stratnb.kernels.multipliers import position_health
 from stratnb.kernels.retell import outcome, sizes, sums
 from stratnb.kernels.risk import settle, sum_account
@@ -95,12 +97,47 @@ def close_position(book: Row, reason: float) -> None:
     place_exit(book, reason)
 
 
+@entry(REAL(I8, F8, F8))
+def weigh(code: Ints, params: Row, memory: Row) -> float:
+    """Aggregate the analyzers' signals in the row; return the reason code."""
+    return aggregate(code, params, memory)
+
+
+@entry(REAL(I8, F8, F8, REAL, F8))
+def judge_signal(code: Ints, params: Row, memory: Row, reason: float, decision: Row) -> float:
+    """Apply filters and thresholds to the aggregated signal; return the reason code."""
+    return judge(code, params, memory, reason, decision)
+
+
+@entry(REAL(I8, F8, F8, F8X2, WHOLE, F8, F8))
+def answer_signal(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
+    """Enter in the direction of the row if nothing objects; return the reason code."""
+    for j in range(decision.size):
+        decision[j] = np.nan
+    return answer(code, params, memory, books, slot, account, decision)
+
+
 call_open, call_touch, call_apply = caller(open_fills), caller(touch_fills), caller(apply)
 call_arm, call_settle, call_close = caller(arm_position), caller(settle_all), caller(close_candle)
-(OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE) = range(6)
 
 
-PARTS = (open_fills, touch_fills, apply, arm_position, settle_all, close_candle)
+@entry(types.void(I8, F8, F8, F8X2, WHOLE, F8, F8, F8))
+def fall_back_order(
+    code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row, seen: Row
+) -> None:
+    """Put what is left of an expired limit entry to market, where that is chosen."""
+    fall_back(code, params, memory, books, slot, account, candle, seen)
+
+
+call_weigh, call_judge, call_answer = caller(weigh), caller(judge_signal), caller(answer_signal)
+call_fall = caller(fall_back_order)
+(OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE, WEIGH, JUDGE, ANSWER, FALL) = range(10)
+
+
+PARTS = (
+    *(open_fills, touch_fills, apply, arm_position, settle_all, close_candle),
+    *(weigh, judge_signal, answer_signal, fall_back_order),
+)
 
 
 @cache
@@ -141,7 +178,7 @@ def copy_row(row: Row, to: Row) -> None:
         to[j] = row[j]
 
 
-@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8), is_long=True)
+@entry(THREE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8), is_long=True, allocates=True)
 def run(
     calls: Ints,
     code: Ints,
@@ -185,7 +222,7 @@ def run(
     return i, n, d
 
 
-@entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2), is_long=True)
+@entry(WHOLE(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, I8, F8X2, F8X2), is_long=True, allocates=True)
 def scan(
     calls: Ints,
     code: Ints,
@@ -223,5 +260,19 @@ def scan(
 # The slowest to compile first.
 EVERY = (
     *(close_candle, settle_all, enter, run, open_fills, touch_fills, apply, arm_position, first_stop, step_nodes),
-    *(scan, update_account, close_position, sums, sizes, outcome, trip_external, release_rules, position_health),
+    *(
+        answer_signal,
+        fall_back_order,
+        weigh,
+        judge_signal,
+        scan,
+        update_account,
+        close_position,
+        sums,
+        sizes,
+        outcome,
+        trip_external,
+        release_rules,
+        position_health,
+    ),
 )

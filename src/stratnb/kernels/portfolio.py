@@ -25,7 +25,9 @@ from stratnb.kernels.layout import (
     A_START,
     A_STATE,
     ACTIVE,
+    B_ADVERSE,
     B_EQUITY,
+    B_MAINTENANCE,
     B_MARK,
     B_NEWS,
     B_ORDER,
@@ -156,7 +158,8 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
     nothing happened in it since. All that a settlement computes from such a book on the same day is what it holds.
     """
     rows, still = work[0], work[1]
-    fired, news, inside, day = 0, 0.0, math.floor((now_ms - 1.0) / DAY_MS), account[A_DAY]
+    fired, news, margin = 0, 0.0, 0.0
+    inside, day = math.floor((now_ms - 1.0) / DAY_MS), account[A_DAY]
     account[A_NOW] = now_ms
     if inside > day:
         still[:] = 0.0
@@ -175,6 +178,8 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
         if book[B_NEWS] != 0.0:
             news = max(news, book[B_NEWS])
             book[B_NEWS] = 0.0
+        if book[B_MAINTENANCE] != 0.0:
+            margin += book[B_MAINTENANCE] * abs(book[B_QUANTITY]) * book[B_ADVERSE]
         write_terms(terms, s, book)
         if book[B_RISK + K_NEXT] <= now_ms:
             still[s] = 0.0
@@ -183,8 +188,8 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
     if inside > account[A_DAY]:
         start_day(account, A_STATE, A_RISK, inside, account[A_EQUITY])
     sum_terms(terms, account)
-    fired |= protect(books, account, news, inside, now_ms)
-    if account[A_DAY] != day:
+    fired |= protect(books, account, news, margin, inside, now_ms)
+    if fired != 0 or account[A_DAY] != day:
         still[:] = 0.0
     return fired
 

@@ -25,7 +25,7 @@ def sums(code: Ints, params: Row, memory: Row, out: Row) -> None:
     out[8] = all_weights(code, params)
 
 
-@entry(types.void(I8, F8, F8, types.float64, types.float64, types.float64, types.float64, F8))
+@entry(types.void(I8, F8, F8, types.float64, types.float64, types.float64, types.float64, F8), allocates=True)
 def sizes(
     code: Ints, params: Row, memory: Row, price: float, stop: float, equity: float, free: float, out: Row
 ) -> None:

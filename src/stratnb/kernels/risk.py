@@ -79,7 +79,30 @@ from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
 from stratnb.kernels.rules import fold_rules, start_day
 from stratnb.kernels.trade import equity_at, unrealized
 
-__all__ = ["note_sums", "protect", "settle", "settle_book", "sum_account", "terms_of"]
+__all__ = [
+    "note_account_fall",
+    "note_fall",
+    "note_sums",
+    "protect",
+    "settle",
+    "settle_book",
+    "sum_account",
+    "terms_of",
+]
+
+
+@helper
+def note_fall(book: Row, equity: float) -> None:
+    """Keep a book's deepest drawdown."""
+    if book[B_PEAK_EQUITY] > 0.0:
+        book[B_DRAWDOWN] = max(book[B_DRAWDOWN], 1.0 - equity / book[B_PEAK_EQUITY])
+
+
+@helper
+def note_account_fall(account: Row, equity: float) -> None:
+    """Keep the account's deepest drawdown."""
+    if account[A_PEAK] > 0.0:
+        account[A_DRAWDOWN] = max(account[A_DRAWDOWN], 1.0 - equity / account[A_PEAK])
 
 
 @inlined
@@ -100,8 +123,7 @@ def mark(book: Row, candle: Row) -> None:
     book[B_EQUITY] = equity_at(book, candle[C_CLOSE])
     book[B_EQUITY_LOW] = equity_at(book, adverse)
     book[B_PEAK_EQUITY] = max(book[B_PEAK_EQUITY], book[B_EQUITY])
-    if book[B_PEAK_EQUITY] > 0.0:
-        book[B_DRAWDOWN] = max(book[B_DRAWDOWN], 1.0 - book[B_EQUITY] / book[B_PEAK_EQUITY])
+    note_fall(book, book[B_EQUITY])
 
 
 @inlined
@@ -133,8 +155,7 @@ def note_sums(
     account[A_OPEN] = opened
     account[A_RESERVED] = reserved
     account[A_PEAK] = max(account[A_PEAK], equity)
-    if account[A_PEAK] > 0.0:
-        account[A_DRAWDOWN] = max(account[A_DRAWDOWN], 1.0 - equity / account[A_PEAK])
+    note_account_fall(account, equity)
 
 
 @helper

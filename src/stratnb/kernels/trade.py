@@ -91,6 +91,8 @@ __all__ = [
     "fill_touch",
     "place_exit",
     "unrealized",
+    "untouched",
+    "worth",
 ]
 
 
@@ -275,6 +277,32 @@ def unrealized(book: Row, price: float) -> float:
 
 
 @inlined
+def worth(funds: float, quantity: float, average: float, costs: float, price: float) -> float:
+    """Return what a strategy with a position is worth at a price; `funds` are its capital and what it realized."""
+    return funds + quantity * (price - average) - costs
+
+
+@inlined
 def equity_at(book: Row, price: float) -> float:
     """Return capital + realized + unrealized - costs at a price."""
-    return float(book[B_CAPITAL] + book[B_REALIZED] + unrealized(book, price) - book[B_COSTS])
+    funds = book[B_CAPITAL] + book[B_REALIZED]
+    if book[B_QUANTITY] == 0.0:
+        return float(funds - book[B_COSTS])
+    return float(worth(funds, book[B_QUANTITY], book[B_AVERAGE], book[B_COSTS], price))
+
+
+@helper
+def untouched(settings: Row, book: Row) -> tuple[float, float]:
+    """Return the prices between which a candle touches neither stop nor targets, nor liquidates the open position."""
+    stop, nearest, is_long = book[B_STOP], np.nan, book[B_QUANTITY] > 0.0
+    for k in range(int(book[B_DONE]), int(book[B_TARGETS])):
+        if book[B_LEVELS + k * W_LEVEL + 2] == 0.0:
+            level = book[B_LEVELS + k * W_LEVEL]
+            is_nearer = level < nearest if is_long else level > nearest
+            nearest = level if is_nearer or nearest != nearest else nearest
+    if settings[S_MARGIN] == MARGIN_ISOLATED:
+        at = liquidation_price(settings, 1.0 if is_long else -1.0, book[B_AVERAGE])
+        is_nearer = stop != stop or (at > stop if is_long else at < stop)
+        stop = at if is_nearer else stop
+    low, high = (stop, nearest) if is_long else (nearest, stop)
+    return low if low == low else -np.inf, high if high == high else np.inf

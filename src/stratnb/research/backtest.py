@@ -32,6 +32,7 @@ from stratnb.research.funding import FundingRates, check_funding, missing, rates
 from stratnb.research.looping import run
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
+from stratnb.research.tiers import Tier, check_tier, generated_loop
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 from stratnb.services.trades import fill_of, trades_of
 from stratnb.strategy.build import build_plan
@@ -255,6 +256,7 @@ def backtest(
     funding: FundingRates | None = None,
     detail: Candles | None = None,
     decisions: bool | Literal["entries"] = False,
+    tier: Tier = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Backtest:
@@ -264,11 +266,14 @@ def backtest(
     which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
     `cancelled()` asked. `funding` are the rates of a linear market (`execution.simulation.funding_rate` without),
     `detail` finer candles inside these (`research.detail.inside`): the result is then that of a run on them. With
-    `decisions` every decision row is kept, with "entries" those that entered, which is what
-    tells the stop of each trade. Raises `ConfigError` before anything runs.
+    `decisions` every decision row is kept, with "entries" those that entered, which is what tells the stop of each
+    trade. `tier` says whether the shared loop runs ("scan"), the one that is generated for the structure ("fused"), or
+    what is sooner done; the result is the same to the last bit, and with decisions it is always the shared one. Raises
+    `ConfigError` before anything runs.
     """
     check_inputs(candles, cash)
     check_kinds(market, limits, decisions)
+    check_tier(tier)
     check_funding(funding, candles)
     if detail is not None:
         candles = inside(candles, detail)
@@ -277,7 +282,8 @@ def backtest(
     open_book(books[0], plan, cash=cash)
     books[0, at.B_ENTRIES] = at.ENTRIES_ON
     rates = rates_of(plan, books[0], candles, funding)
-    made = run(plan, books, account, candles.rows(), rates, decisions, progress, cancelled)
+    own = None if decisions else generated_loop(plan, len(candles), tier)
+    made = run(plan, books, account, candles.rows(), rates, decisions, progress, cancelled, own=own)
     n, done = len(candles), len(made.equity)
     if done == n and plan.config.execution.simulation.end == "close":
         made.fills.append(close_at_end(plan, books, 0, account, candles.rows()[-1]))

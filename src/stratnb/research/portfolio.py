@@ -17,9 +17,10 @@ from stratnb.kernels.beside import prepare
 from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
-from stratnb.research.backtest import CHUNK, FILL_BUFFER, REASON_CELLS, Backtest, check_inputs, check_kinds
+from stratnb.research.backtest import Backtest, check_inputs, check_kinds
 from stratnb.research.failing import told_of
 from stratnb.research.instances import Instance, Strategies, instances
+from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
 from stratnb.research.portfolio_result import Portfolio
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 

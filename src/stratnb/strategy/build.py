@@ -299,7 +299,7 @@ def _tables(
     nodes = [node for segment in SEGMENTS for node in builder.segments[segment]]
     scratch = builder.width
     groups = scratch + max(len(node.inputs) for node in nodes)
-    counters = groups + W_GROUP * len(ROLES) + 2
+    counters = groups + W_GROUP * len(ROLES) + W_CANDLE + 2
     state = counters + len(nodes)
     header = np.zeros(W_HEADER, np.int64)
     records: list[tuple[int, ...]] = []

@@ -1,0 +1,164 @@
+"""When a settlement of a strategy that trades alone changes nothing but its marks, so that a loop may skip it.
+
+The generated loop asks here after every full settlement; what it skipped is caught up with `catch_up`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.layout import (
+    A_DAY,
+    A_DAY_START,
+    A_DRAWDOWN,
+    A_MAX_DAILY_LOSS,
+    A_NOW,
+    A_PEAK,
+    A_RISK,
+    A_START,
+    B_ADVERSE,
+    B_CAPITAL,
+    B_DAY,
+    B_DAY_START,
+    B_DRAWDOWN,
+    B_EQUITY,
+    B_EQUITY_LOW,
+    B_FUNDING_AT,
+    B_FUNDING_MS,
+    B_HELD,
+    B_MAINTENANCE,
+    B_MARK,
+    B_MAX_DAILY_LOSS,
+    B_MAX_HOLDING,
+    B_NEWS,
+    B_OPENED_MS,
+    B_ORDER,
+    B_PEAK,
+    B_PEAK_EQUITY,
+    B_QUANTITY,
+    B_RISK,
+    B_TROUGH,
+    C_CLOSE,
+    C_HIGH,
+    C_LOW,
+    C_TIME,
+    DAY_MS,
+    K_LOCK_ARM,
+    K_MAX_DRAWDOWN,
+    K_NEXT,
+    K_PEAK,
+    K_RULES,
+    K_TARGET,
+    LATCHED,
+    ORDER_NONE,
+    RULE_DRAWDOWN,
+)
+from stratnb.kernels.risk import note_account_fall, note_fall, sum_account
+
+__all__ = ["catch_up", "note_falls", "quiet_equity", "quiet_until"]
+
+MARGIN = 1e-9
+
+
+@helper
+def first_at(candles: Row, i: int, stop: int, length_ms: float, time_ms: float) -> int:
+    """Return the first row from i on that opens at a time or later, `stop` for none before it."""
+    if not time_ms < np.inf:
+        return stop
+    low, high = i, min(stop, i + int(max(0.0, time_ms - candles[i, C_TIME] + length_ms - 1.0) / length_ms))
+    if low < high and candles[high - 1, C_TIME] < time_ms:
+        return high
+    while low < high:
+        middle = (low + high) // 2
+        if candles[middle, C_TIME] >= time_ms:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@helper
+def quiet_until(book: Row, account: Row, candles: Row, i: int, stop: int, length_ms: float) -> int:
+    """Return the first row from i on that must be settled in full: an order, news, a midnight, the end of a rule."""
+    if book[B_ORDER] != ORDER_NONE or book[B_NEWS] != 0.0 or i >= stop:
+        return i
+    time_ms = min(min(account[A_DAY], book[B_DAY]) * DAY_MS + DAY_MS, account[A_RISK + K_NEXT])
+    time_ms = min(time_ms, book[B_RISK + K_NEXT])
+    if book[B_QUANTITY] != 0.0:
+        if book[B_OPENED_MS] + book[B_MAX_HOLDING] < time_ms:
+            time_ms = book[B_OPENED_MS] + book[B_MAX_HOLDING]
+        if book[B_FUNDING_MS] > 0.0:
+            time_ms = min(time_ms, book[B_FUNDING_AT])
+    return first_at(candles, i, stop, length_ms, time_ms - length_ms)
+
+
+@helper
+def quiet_equity(book: Row, account: Row) -> tuple[float, float, float]:
+    """Return between which equities at the close, and above which at the extreme, no peak, fall or limit changes.
+
+    Each side has a margin for the rounding of the account's sum.
+    """
+    shift = account[A_START] - book[B_CAPITAL]
+    low, high, worst = quiet_scope(book[B_PEAK_EQUITY], book[B_DRAWDOWN], book, B_RISK)
+    worst = max(worst, loss_line(book[B_MAX_DAILY_LOSS], book[B_DAY_START]))
+    high = min(high, target_line(book, B_RISK, book[B_DAY_START]))
+    low_a, high_a, worst_a = quiet_scope(account[A_PEAK], account[A_DRAWDOWN], account, A_RISK)
+    worst_a = max(worst_a, loss_line(account[A_MAX_DAILY_LOSS], account[A_DAY_START]))
+    high_a = min(high_a, target_line(account, A_RISK, account[A_DAY_START]))
+    if book[B_MAINTENANCE] != 0.0:
+        worst = np.inf
+    margin = MARGIN * (abs(account[A_START]) + abs(book[B_CAPITAL]) + abs(book[B_PEAK_EQUITY]) + abs(account[A_PEAK]))
+    return max(low, low_a - shift) + margin, min(high, high_a - shift) - margin, max(worst, worst_a - shift) + margin
+
+
+@helper
+def note_falls(book: Row, account: Row, equity: float) -> float:
+    """Take in an equity below the range of `quiet_equity`; return the new lower end of that range."""
+    note_fall(book, equity)
+    note_account_fall(account, account[A_START] + (equity - book[B_CAPITAL]))
+    low, _, _ = quiet_equity(book, account)
+    return low
+
+
+@helper
+def quiet_scope(peak: float, fall: float, row: Row, k: int) -> tuple[float, float, float]:
+    """Return the least and the highest equity without a new fall or peak, and where the drawdown rule fires."""
+    low = peak * (1.0 - fall) if peak > 0.0 else -np.inf
+    high = min(peak, row[k + K_PEAK]) if not row[k + K_LOCK_ARM] > 0.0 else -np.inf
+    line = (1.0 - row[k + K_MAX_DRAWDOWN]) * row[k + K_PEAK]
+    fires = line == line and row[k + K_RULES + RULE_DRAWDOWN] != LATCHED
+    return low, high, line if fires else -np.inf
+
+
+@helper
+def loss_line(most: float, start: float) -> float:
+    """Return the equity at which the daily loss fires, -infinity when it is off."""
+    line = (1.0 - most) * start
+    return line if line == line else -np.inf
+
+
+@helper
+def target_line(row: Row, k: int, start: float) -> float:
+    """Return the equity at which the daily target fires, infinity when it is off."""
+    line = (1.0 + row[k + K_TARGET]) * start
+    return line if line == line else np.inf
+
+
+@helper
+def catch_up(
+    books: Row, account: Row, candle: Row, equity: float, low: float, peak: float, trough: float, held: float,
+    now_ms: float,
+) -> None:  # fmt: skip
+    """Write what the skipped settlements up to a candle would have left: marks, and the account folded from them."""
+    book = books[0]
+    book[B_MARK] = book[B_ADVERSE] = candle[C_CLOSE]
+    book[B_EQUITY] = equity
+    book[B_EQUITY_LOW] = low
+    if book[B_QUANTITY] != 0.0:
+        book[B_ADVERSE] = candle[C_LOW] if book[B_QUANTITY] > 0.0 else candle[C_HIGH]
+        book[B_PEAK] = peak
+        book[B_TROUGH] = trough
+        book[B_HELD] = held
+    account[A_NOW] = now_ms
+    sum_account(books, account)

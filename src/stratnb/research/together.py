@@ -1,0 +1,211 @@
+"""Plans of one structure run together: a generated loop for all, columns that several read computed once.
+
+What each trial comes to does not depend on what else runs beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.kernels import layout as at
+from stratnb.kernels import loop, trials
+from stratnb.kernels.fused import Uninlinable, column_maker, fused
+from stratnb.kernels.jit import Kernel, PythonKernel
+from stratnb.kernels.loop_frame import INSIDE, WORK
+from stratnb.strategy.plan import Plan
+
+__all__ = ["Structure", "Trials", "run_together", "structure_key", "structure_of"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SHARED_BY = 4  # a column is computed apart when so many trials read it on average
+VARIABLE = (at.N_ADDRESS, at.N_STATE, at.N_STATES, at.N_P, at.N_PS)
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What plans that differ in numbers alone have in common: the loop, and the nodes that are given as columns."""
+
+    loop: Kernel[..., Any]
+    given: tuple[int, ...]
+    makers: dict[int, Kernel[..., Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trials:
+    """What m trials came to: equity before and after each stretch, books, reasons, closes with a position."""
+
+    daily: Floats
+    books: Floats
+    counts: Floats
+    inside: Floats
+
+
+def structure_key(plan: Plan) -> tuple[object, ...]:
+    """Return what plans with the same generated loop have in common."""
+    code = plan.code.copy()
+    first, count = int(code[at.H_NODES]), len(plan.kernels)
+    nodes = code[first : first + count * at.W_NODE].reshape(count, at.W_NODE)
+    nodes[:, VARIABLE] = 0
+    code[[at.H_STEP, at.H_FIRST_STOP, at.H_ENTER]] = 0
+    return (plan.kernels, code.tobytes())
+
+
+def structure_of(plans: Sequence[Plan]) -> Structure | None:
+    """Return the structure of plans with one key; None when no loop can be generated for it."""
+    plan = plans[0]
+    makers: dict[int, Kernel[..., Any]] = {}
+    alone = all(int(plan.code[at.H_TIMEFRAMES + role]) in (0, plan.base_ms) for role in range(at.PRIMARY + 1))
+    if alone and len(plans) >= 2 * SHARED_BY:
+        columns: set[int] = set(range(at.W_CANDLE))
+        for k in _role_nodes(plan):
+            if set(_inputs(plan, k)) <= columns and _distinct(plans, k) * SHARED_BY <= len(plans):
+                made = _maker(plan, k)
+                if made is not None:
+                    makers[k] = made
+                    columns |= set(_outputs(plan, k))
+    try:
+        own = fused(plan.code, plan.kernels, frozenset(makers))
+    except Uninlinable:
+        return None
+    return Structure(own, tuple(sorted(makers)), makers)
+
+
+def _node(plan: Plan, k: int) -> Ints:
+    first = int(plan.code[at.H_NODES]) + k * at.W_NODE
+    return plan.code[first : first + at.W_NODE]
+
+
+def _inputs(plan: Plan, k: int) -> list[int]:
+    node = _node(plan, k)
+    return [int(c) for c in plan.code[node[at.N_LIST] : node[at.N_LIST] + node[at.N_INPUTS]]]
+
+
+def _outputs(plan: Plan, k: int) -> range:
+    node = _node(plan, k)
+    return range(int(node[at.N_OUT]), int(node[at.N_OUT] + node[at.N_OUTS]))
+
+
+def _numbers(plan: Plan, k: int) -> Floats:
+    node = _node(plan, k)
+    return plan.params[node[at.N_P] : node[at.N_P] + node[at.N_PS]]
+
+
+def _role_nodes(plan: Plan) -> range:
+    """Return the nodes that read candles and columns alone, in order."""
+    return range(int(plan.code[at.H_SEGMENTS]), int(plan.code[at.H_SEGMENTS + 2 * at.PRIMARY + 1]))
+
+
+def _distinct(plans: Sequence[Plan], k: int) -> int:
+    """Return with how many sets of numbers a node stands in the plans, what it reads included."""
+    by_column = {c: n for n in _role_nodes(plans[0]) for c in _outputs(plans[0], n)}
+
+    def _key(plan: Plan, node: int) -> tuple[object, ...]:
+        read = [by_column[c] for c in _inputs(plan, node) if c in by_column]
+        return (_numbers(plan, node).tobytes(), *(_key(plan, each) for each in read))
+
+    return len({_key(plan, k) for plan in plans})
+
+
+def _maker(plan: Plan, k: int) -> Kernel[..., Any] | None:
+    node = _node(plan, k)
+    if isinstance(plan.kernels[k], PythonKernel) or node[at.N_FILL] == at.FILL_ZERO:
+        return None
+    places = [c if c < at.W_CANDLE else -1 for c in _inputs(plan, k)]
+    try:
+        return column_maker(plan.kernels[k], places, int(node[at.N_REQUIRED]), int(node[at.N_OUTS]))
+    except Uninlinable:
+        return None
+
+
+class _Columns:
+    """The distinct columns of some plans, and which rows each plan reads."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+        self._known: dict[tuple[object, ...], int] = {}
+        self.makers: list[tuple[int, ...]] = []
+        self.params: list[float] = []
+        self.inputs: list[int] = []
+        self.states = 0
+        self.rows = 0
+
+    def place(self, plan: Plan) -> list[int]:
+        """Add what a plan reads; return the row of each given column in the order of the loop."""
+        row_of: dict[int, int] = {}
+        for k in self._structure.given:
+            read = [row_of.get(c, c) if c >= at.W_CANDLE else c for c in _inputs(plan, k)]
+            numbers = _numbers(plan, k)
+            key = (k, numbers.tobytes(), *read)
+            if key not in self._known:
+                self._known[key] = self._add(plan, k, numbers, read)
+            for j, column in enumerate(_outputs(plan, k)):
+                row_of[column] = self._known[key] + j
+        return list(row_of.values())
+
+    def _add(self, plan: Plan, k: int, numbers: Floats, read: Sequence[int]) -> int:
+        """Add one column maker; return its first row."""
+        node, first = _node(plan, k), self.rows
+        size = int(node[at.N_STATES]) + 1
+        address = self._structure.makers[k].address()
+        self.makers.append((address, len(self.params), len(numbers), self.states, size, len(self.inputs), first))
+        self.params += numbers.tolist()
+        self.inputs += read
+        self.states += size
+        self.rows += int(node[at.N_OUTS])
+        return first
+
+
+def run_together(
+    structure: Structure,
+    plans: Sequence[Plan],
+    accounts: Sequence[tuple[Floats, Floats]],
+    rows: Floats,
+    ends: Ints,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Trials:
+    """Run plans of a structure, each on its own book (1, W_BOOK) and account, over the stretches that end at `ends`."""
+    columns, m = _Columns(structure), len(plans)
+    picks = [columns.place(plan) for plan in plans]
+    width = WORK + len(picks[0]) + max(plan.decision_width for plan in plans)
+    works = np.zeros((m, width))
+    if picks[0]:
+        works[:, WORK : WORK + len(picks[0])] = picks
+    books = np.stack([book for book, _ in accounts])
+    daily, counts = np.empty((m, len(ends) + 1)), np.zeros((m, 128))
+    daily[:, 0] = books[:, 0, at.B_EQUITY]
+    longest = int(np.diff(ends, prepend=0).max())
+    given = (
+        np.array(columns.makers, np.int64).reshape(-1, trials.W_MAKER),
+        np.array([*columns.params, 0.0]),
+        np.zeros(columns.states + 1),
+        np.array([*columns.inputs, 0], np.int64),
+        np.empty((max(columns.rows, 1), longest)),
+        structure.loop.address(),
+        loop.parts(),
+        np.stack([plan.code for plan in plans]),
+        _padded([plan.params for plan in plans]),
+        _padded([plan.memory() for plan in plans]),
+        books,
+        np.stack([account for _, account in accounts]),
+        rows,
+        ends,
+    )
+    rest = (daily, counts, works, np.empty((at.MAX_FILLS, at.W_FILL)), np.empty(0))
+    trials.run_trials(*given, 0, len(ends), *rest)
+    return Trials(daily, books[:, 0], counts, works[:, INSIDE].copy())
+
+
+def _padded(rows: Sequence[Floats]) -> Floats:
+    """Return rows of several lengths as one table."""
+    table = np.zeros((len(rows), max(map(len, rows))))
+    for row, values in zip(table, rows, strict=True):
+        row[: len(values)] = values
+    return table

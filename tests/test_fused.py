@@ -1,0 +1,202 @@
+"""The generated loop gives the same bits as the shared one: fills, equity, reasons, book, account and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stratnb import ConfigError, synthetic_market
+from stratnb.blocks.base import Analyzer
+from stratnb.kernels import fused as made
+from stratnb.kernels import layout as at
+from stratnb.kernels.jit import helper, kernel, python
+from stratnb.market_data.candles import Candles
+from stratnb.research import tiers
+from stratnb.research.backtest import Backtest, backtest, configure
+from stratnb.strategy.documents import library
+
+
+@helper
+def lean(value: float) -> float:
+    """Return the sign of a value."""
+    return 1.0 if value > 0.0 else (-1.0 if value < 0.0 else 0.0)
+
+
+class Crossing(Analyzer, kind="crossing_for_test"):
+    """Signals where two named averages cross, by a helper of a user's module."""
+
+    def inputs(self) -> tuple[str, ...]:
+        """Return both averages."""
+        return ("ind.fast", "ind.slow")
+
+    def state_size(self) -> int:
+        """Keep the side of the candle before."""
+        return 1
+
+    @staticmethod
+    @kernel
+    def step(i: int, state: Any, x: Any, out: Any, p: Any) -> None:
+        """Compare the side with the one before."""
+        turn = lean(x[0] - x[1])
+        out[0] = turn if i > 1 and turn != state[0] else 0.0
+        out[1] = p[1]
+        state[0] = turn
+
+
+class Slow(Analyzer, kind="slow_for_test"):
+    """A block in plain Python."""
+
+    @staticmethod
+    @python
+    def step(i: int, state: Any, x: Any, out: Any, p: Any) -> None:
+        """Signal never."""
+        out[0], out[1] = 0.0, 0.0
+
+
+CROSS = {
+    "schema": 1,
+    "name": "cross",
+    "timeframes": {"primary": "5m"},
+    "indicators": {"fast": {"kind": "ema", "period": 9, "seed": "first"}, "slow": {"kind": "ema", "period": 21}},
+    "analyzers": [{"kind": "crossing_for_test"}],
+    "entry": {"min_confidence": 0.1, "min_score": 0.0, "min_candles": 2},
+    "sizing": {"kind": "fixed_fraction", "fraction": 0.5},
+    "exits": {
+        "stop_loss": {"basis": "atr", "multiple": 1.5, "min_fraction": 0.001},
+        "take_profit": {"levels": [{"at": 0.004, "close": 0.5, "on_hit": ["breakeven"]}, {"at": 0.01, "close": 0.5}]},
+        "breakeven": {},
+        "trailing": {"distance": 0.006, "start": {"profit": 0.003}},
+        "time_exit": {"max_candles": 40},
+        "signal_exit": {"min_confidence": 0.1},
+    },
+}
+
+
+def gapped(candles: Candles, seed: int = 7) -> Candles:
+    """Return the series without some stretches."""
+    keep = np.ones(len(candles), bool)
+    for start in np.random.default_rng(seed).integers(100, len(candles) - 200, 6):
+        keep[start : start + 17] = False
+    rows = candles.rows()[keep]
+    times = rows[:, at.C_TIME].astype(np.int64)
+    return Candles(candles.symbol, candles.timeframe, times, *(rows[:, k].copy() for k in range(5)))
+
+
+def same(one: Backtest, other: Backtest) -> None:
+    """Assert that two runs agree to the last bit."""
+    for name in ("fill_rows", "equity_curve", "book", "account"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert dict(one.reasons) == dict(other.reasons)
+    assert repr(one) == repr(other)
+
+
+def both(strategy: Any, candles: Candles, **options: Any) -> Backtest:
+    """Run both loops, assert that they agree, and return the run."""
+    shared = backtest(strategy, candles, tier="scan", **options)
+    same(shared, backtest(strategy, candles, tier="fused", **options))
+    return shared
+
+
+@pytest.fixture(scope="module")
+def candles() -> Candles:
+    """Return a month of a synthetic market."""
+    return synthetic_market(["BTC/USDT"], "5m", candles=12_000, seed=11)[0]
+
+
+@pytest.mark.parametrize("name", library())
+def test_every_strategy_of_the_library_has_the_same_bits(name: str, candles: Candles) -> None:
+    plan, _ = configure(name, candles)
+    assert tiers.generated_loop(plan, len(candles), "fused") is not None
+    run = both(name, candles)
+    assert len(run.fill_rows)
+    both(name, gapped(candles))
+
+
+@pytest.mark.parametrize("market", ["spot", "linear"])
+def test_a_users_block_and_every_exit_have_the_same_bits(market: str, candles: Candles) -> None:
+    document = {**CROSS, "market": {"kind": market}}
+    run = both(document, candles)
+    assert len(run.closed_trades) > 50
+    assert {fill.reason for fill in run.all_fills} >= {"entry", "stop", "target_1", "signal"}
+    both(document, gapped(candles))
+
+
+def test_protections_that_fire_have_the_same_bits(candles: Candles) -> None:
+    strict = {
+        "max_daily_loss": 0.004,
+        "max_consecutive_losses": 2,
+        "stop_loss_guard": {"count": 2},
+        "daily_target": 0.003,
+        "profit_lock": {"arm": 0.002, "give_back": 0.5},
+        "max_holding_s": 7200,
+        "cooldown_s": 1800,
+    }
+    run = both({**CROSS, "risk": strict}, candles)
+    assert len(run.denials) > 2
+    both({**CROSS, "risk": {"max_drawdown": 0.01}}, candles)
+
+
+def test_base_candles_below_the_primary_have_the_same_bits() -> None:
+    fine = synthetic_market(["BTC/USDT"], "1m", candles=15_000, seed=5)[0]
+    document = {**CROSS, "timeframes": {"primary": "5m", "trend": "1h"}, "filters": {"trend_alignment": {}}}
+    assert len(both(document, fine).fill_rows)
+    both(document, gapped(fine))
+
+
+def test_a_canceled_run_is_the_beginning_of_the_whole(candles: Candles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stratnb.research.backtest.CHUNK", 1_000)
+    whole = backtest(CROSS, candles, tier="fused")
+    answers = iter([False, False, False, True])
+    part = backtest(CROSS, candles, tier="fused", cancelled=lambda: next(answers))
+    assert len(part.equity_curve) == 3_000
+    np.testing.assert_array_equal(part.equity_curve, whole.equity_curve[:3_000])
+    same(whole, backtest(CROSS, candles, tier="scan"))
+
+
+def test_little_work_never_compiles(candles: Candles) -> None:
+    plan, _ = configure({**CROSS, "indicators": {**CROSS["indicators"], "third": {"kind": "sma"}}}, candles)  # type: ignore[dict-item]
+    assert tiers.generated_loop(plan, tiers.WORTH_LOADING, "auto") is None
+    assert tiers.generated_loop(plan, tiers.WORTH_COMPILING, "auto") is not None
+
+
+def test_a_block_in_plain_python_runs_by_the_shared_loop(candles: Candles) -> None:
+    document = {**CROSS, "analyzers": [{"kind": "slow_for_test"}], "indicators": {}}
+    plan, _ = configure(document, candles)
+    assert tiers.generated_loop(plan, 10**9, "fused") is None
+    with pytest.raises(made.Uninlinable, match="plain Python"):
+        made.source_of(plan.code, plan.kernels)
+
+
+def test_another_number_is_the_same_loop_another_step_is_not(candles: Candles) -> None:
+    plan, _ = configure(CROSS, candles)
+    other, _ = configure(CROSS, candles, overrides={"indicators.fast.period": 30})
+    changed, _ = configure(CROSS, candles, overrides={"indicators.fast.kind": "sma", "indicators.fast.seed": None})
+    loops = [made.fused(each.code, each.kernels) for each in (plan, other, changed)]
+    assert loops[0] is loops[1]
+    assert loops[0] is not loops[2]
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the cache folder be one that cannot be made."""
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setattr(made, "cache_folder", lambda: str(blocked))
+    monkeypatch.setattr(made, "_loops", {})
+    yield
+
+
+def test_a_folder_that_cannot_be_written_warns_and_still_runs(unwritable: None, candles: Candles) -> None:
+    plan, _ = configure(CROSS, candles)
+    with pytest.warns(RuntimeWarning, match="STRATNB_CACHE"):
+        loop = made.fused(plan.code, plan.kernels)
+    assert callable(loop.function)
+
+
+def test_an_unknown_tier_is_refused(candles: Candles) -> None:
+    with pytest.raises(ConfigError, match="tier"):
+        backtest(CROSS, candles, tier="fast")  # type: ignore[arg-type]
