@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from stratnb.model import Market
     from stratnb.observer import ObserverBoard, observe
     from stratnb.parity import parity
+    from stratnb.parity_explain import explain
     from stratnb.research.backtest import Backtest, backtest
+    from stratnb.research.lookahead import lookahead
+    from stratnb.research.space import Range
+    from stratnb.research.sweep import Sweep, sweep
     from stratnb.strategy.documents import build_config, library
 
 __all__ = [
@@ -29,17 +33,22 @@ __all__ = [
     "Halt",
     "Market",
     "ObserverBoard",
+    "Range",
     "Refused",
     "RetryLater",
     "StratnbError",
+    "Sweep",
     "backtest",
     "build_config",
+    "explain",
     "get_engine",
     "library",
     "load_candles",
+    "lookahead",
     "observe",
     "parity",
     "resample",
+    "sweep",
     "synthetic_market",
 ]
 
@@ -50,7 +59,11 @@ _HOMES = {
     "model": ("Market",),
     "observer": ("ObserverBoard", "observe"),
     "parity": ("parity",),
+    "parity_explain": ("explain",),
     "research.backtest": ("Backtest", "backtest"),
+    "research.space": ("Range",),
+    "research.sweep": ("Sweep", "sweep"),
+    "research.lookahead": ("lookahead",),
     "strategy.documents": ("build_config", "library"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from stratnb.model import Fill, Market, Trade, installed_version
 from stratnb.research.failing import told
 from stratnb.research.figures import equity_figures, trade_figures
 from stratnb.research.frames import equity_frame, fills_frame, trades_frame
+from stratnb.research.gaps import OnGap, close_out, stretches_of
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.services.ledger import AccountLimits, new_account, open_book
@@ -32,7 +34,7 @@ from stratnb.strategy.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "backtest", "configure", "load_run"]
+__all__ = ["Backtest", "Strategy", "backtest", "check_kinds", "check_run", "configure", "load_run", "open_account"]
 
 Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
@@ -162,6 +164,10 @@ class Backtest:
         """Write configuration, figures, trades, fills and equity to a .json or .json.gz file; `load_run` reads it."""
         return self.saved().save(path, overwrite=overwrite)
 
+    def report(self) -> Any:
+        """Return the report: a live page in a notebook, `save("report.html")` writes it to one file."""
+        return import_module("stratnb.ui").report(self)
+
     @property
     def close_ms(self) -> npt.NDArray[np.int64]:
         """Return the closing times of the candles that were run."""
@@ -205,7 +211,7 @@ def configure(
     strategy: Strategy, candles: Candles, *, market: Market | None = None, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """Return the plan of a strategy on these candles, and the warnings of its document."""
-    _check_kinds(market)
+    check_kinds(market)
     document = strategy.to_document() if isinstance(strategy, StrategyConfig) else strategy
     loaded = build_config(document, overrides=overrides, symbol=candles.symbol, market=market)
     known = market or market_from(candles, kind=loaded.config.market.kind)
@@ -221,6 +227,7 @@ def backtest(
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
     decisions: bool | Literal["entries"] = False,
+    on_gap: OnGap = "hold",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Backtest:
@@ -228,31 +235,26 @@ def backtest(
 
     `strategy` is a shipped name, a path, a document or a configuration; `cash` the account's start in quote units, of
     which the strategy gets its `capital`; `progress(done, all)` is called before and after each chunk of candles, and
-    `cancelled()` asked. With `decisions` every decision row is kept, with "entries" those that entered, which is what
-    tells the stop of each trade. Raises `ConfigError` before anything runs.
+    `cancelled()` asked. Candles missing inside the range are held through, or `on_gap` is "stop" (an error) or "split"
+    (the position is closed at the last close before a gap and the blocks start anew after it). With `decisions` every
+    decision row is kept, with "entries" those that entered, which is what tells the stop of each trade. Raises
+    `ConfigError` before anything runs.
     """
-    _check(candles, cash)
-    _check_kinds(market, limits, decisions)
+    check_run(candles, cash)
+    check_kinds(market, limits, decisions)
+    stretches = stretches_of(candles, on_gap)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
-    books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
-    open_book(books[0], plan, cash=cash)
-    books[0, at.B_ENTRIES] = at.ENTRIES_ON
-    memory, rows, n = plan.memory(), candles.rows(), len(candles)
-    equity, counts = np.empty(n), np.zeros(REASON_CELLS)
-    kept_fills, kept_decisions, done = [], [], 0
-    fills = np.empty((FILL_BUFFER, at.W_FILL))
-    log = np.empty((CHUNK if decisions else 0, plan.decision_width))
-    calls = loop.parts()
+    books, account = open_account(plan, cash, limits)
+    equity, counts, n = np.empty(len(candles)), np.zeros(REASON_CELLS), len(candles)
+    kept_fills, kept_decisions = [np.empty((0, at.W_FILL))], [np.empty((0, plan.decision_width))]
+    log, done = np.empty((CHUNK if decisions else 0, plan.decision_width)), 0
     if progress is not None:
         progress(0, n)
-    while done < n and not (cancelled is not None and cancelled()):
-        stop = min(n, done + CHUNK)
-        with told(plan, memory):
-            done, f, d = loop.run(
-                calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
-            )
-        kept_fills.append(fills[:f].copy())
-        kept_decisions.append(_kept(log[:d], decisions))
+    chunks = _chunks(plan, candles.rows(), stretches, books, account, equity, log, counts)
+    while not (cancelled is not None and cancelled()) and (chunk := next(chunks, None)) is not None:
+        done, fills, decided = chunk
+        kept_fills.append(fills.copy())
+        kept_decisions.append(_kept(decided, decisions))
         if progress is not None:
             progress(done, n)
     return Backtest(
@@ -260,8 +262,8 @@ def backtest(
         candles=candles,
         capital=float(books[0, at.B_CAPITAL]),
         equity_curve=equity[:done],
-        fill_rows=np.concatenate(kept_fills) if kept_fills else np.empty((0, at.W_FILL)),
-        decision_rows=np.concatenate(kept_decisions) if kept_decisions else np.empty((0, plan.decision_width)),
+        fill_rows=np.concatenate(kept_fills),
+        decision_rows=np.concatenate(kept_decisions),
         reasons=plan.counts(list(counts)),
         book=books[0],
         account=account,
@@ -271,12 +273,46 @@ def backtest(
     )
 
 
+def open_account(plan: Plan, cash: float, limits: AccountLimits | None) -> tuple[Floats, Floats]:
+    """Return the book of a plan that may enter, as a table of one row, and its account."""
+    books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
+    open_book(books[0], plan, cash=cash)
+    books[0, at.B_ENTRIES] = at.ENTRIES_ON
+    return books, account
+
+
+def _chunks(
+    plan: Plan,
+    rows: Floats,
+    stretches: Sequence[tuple[int, int]],
+    books: Floats,
+    account: Floats,
+    equity: Floats,
+    log: Floats,
+    counts: Floats,
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Run the stretches in chunks; give the next candle and the rows of fills and decisions, overwritten after that."""
+    fills, calls = np.empty((FILL_BUFFER, at.W_FILL)), loop.parts()
+    for start, end in stretches:
+        memory, done = plan.memory(), start
+        while done < end:
+            stop = min(end, done + CHUNK)
+            with told(plan, memory):
+                done, f, d = loop.run(
+                    calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
+                )
+            yield done, fills[:f], log[:d]
+        if end < len(rows):
+            f, equity[end - 1] = close_out(plan, books, account, rows[end - 1], fills)
+            yield end, fills[:f], log[:0]
+
+
 def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:
     """Return a copy of the decision rows to keep."""
     return rows[rows[:, at.D_ACTION] == at.ENTER] if which == "entries" else rows.copy()
 
 
-def _check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
+def check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
     """Raise for what is no market, no limits of an account, or no choice of the decisions to keep."""
     for given, kind, hint in ((market, Market, "Market('BTC/USDT', tick=0.01)"), (limits, AccountLimits, LIMITS_HINT)):
         if given is not None and not isinstance(given, kind):
@@ -287,7 +323,7 @@ def _check_kinds(market: object, limits: object = None, decisions: object = Fals
         raise ConfigError("enum", f"decisions {decisions!r} is not known", value=decisions, hint=hint)
 
 
-def _check(candles: Candles, cash: float) -> None:
+def check_run(candles: Candles, cash: float) -> None:
     """Raise for what is not a series of candles, an empty one, or an unusable start of the account."""
     if not isinstance(candles, Candles):
         what, hint = type(candles).__name__, "load them with load_candles, one series at a time"
