@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
+NAME ?= trader
 PORT ?=
 DATA ?=
 FRESH ?=
@@ -15,8 +16,8 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb dashboards/*.ipynb)
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-dashboard: .venv/run.stamp  ## Host a paper engine and serve its dashboard [DATA="files..."] [PORT=8866] [FRESH=1]
-	@exec $(BIN)/stratnb dashboard $(if $(PORT),--port $(PORT)) $(if $(FRESH),--fresh) -- $(DATA)
+dashboard: .venv/run.stamp  ## Host a paper engine and serve its dashboard [NAME=research] [DATA="files..."] [PORT=8866] [FRESH=1]
+	@exec $(BIN)/stratnb dashboard --notebook dashboards/$(NAME).ipynb $(if $(filter research,$(NAME)),--no-engine) $(if $(PORT),--port $(PORT)) $(if $(FRESH),--fresh) -- $(DATA)
 
 lab: .venv/run.stamp  ## Open JupyterLab on notebooks/ [PORT=8888]
 	@exec $(BIN)/stratnb lab $(if $(PORT),--port $(PORT)) notebooks

@@ -1,9 +1,10 @@
-"""What every test shares: the examples of hypothesis, and no network but this machine."""
+"""What every test shares: the examples of hypothesis, no network but this machine, and a ledger of trials to lose."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,15 @@ def refused_hosts() -> Iterator[list[str]]:
 
         patch.setattr(socket, "getaddrinfo", guarded_look_up)
         yield _outside
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Count the trials of tests in a file of their own, never in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("ledger") / "trials.sqlite"
+        patch.setenv("STRATNB_LEDGER", str(path))
+        yield path
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from stratnb.model import Market
     from stratnb.observer import ObserverBoard, observe
     from stratnb.parity import parity
+    from stratnb.parity_explain import explain
     from stratnb.research.backtest import Backtest, backtest
+    from stratnb.research.lookahead import lookahead
     from stratnb.research.portfolio import Portfolio, portfolio
+    from stratnb.research.space import Range
+    from stratnb.research.sweep import Sweep, sweep
     from stratnb.strategy.documents import build_config, library
 
 __all__ = [
@@ -31,18 +35,23 @@ __all__ = [
     "Market",
     "ObserverBoard",
     "Portfolio",
+    "Range",
     "Refused",
     "RetryLater",
     "StratnbError",
+    "Sweep",
     "backtest",
     "build_config",
+    "explain",
     "get_engine",
     "library",
     "load_candles",
+    "lookahead",
     "observe",
     "parity",
     "portfolio",
     "resample",
+    "sweep",
     "synthetic_market",
 ]
 
@@ -53,8 +62,12 @@ _HOMES = {
     "model": ("Market",),
     "observer": ("ObserverBoard", "observe"),
     "parity": ("parity",),
+    "parity_explain": ("explain",),
     "research.backtest": ("Backtest", "backtest"),
+    "research.lookahead": ("lookahead",),
     "research.portfolio": ("Portfolio", "portfolio"),
+    "research.space": ("Range",),
+    "research.sweep": ("Sweep", "sweep"),
     "strategy.documents": ("build_config", "library"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -36,25 +36,28 @@ def dashboard(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Move the account's history aside and start a new one.")
     ] = False,
+    engine: Annotated[bool, typer.Option(help="Host a paper engine; the research page needs none.")] = True,
 ) -> None:
     """Host a paper engine, serve a dashboard that follows it by Voila on this machine, and print its address.
 
     The engine has a journal for each set of candle files and goes on where it was; it ends with this command, unless
-    it was running before.
+    it was running before. `--notebook dashboards/research.ipynb --no-engine` serves the researcher's page.
     """
     from stratnb.hosted import account_of, hosted
     from stratnb.ui.serve import dashboard_server, serve
 
     with reported():
+        if not engine:
+            raise typer.Exit(serve(dashboard_server(notebook, data=data or (), port=port)))
         account = account_of(data or ())
         server = dashboard_server(notebook, data=data or (), journal=account.journal, port=port)
         if fresh and (kept := account.set_aside()) is not None:
             typer.echo(f"  Kept  {kept}")
-        with hosted(account) as engine:
+        with hosted(account) as host:
             more = f"  Token {account.operator_token} (log in with what is in it)\n"
-            if engine.attached is not None:
-                more += f"  Engine pid {engine.pid} was running already; it goes on when this ends\n"
-            raise typer.Exit(serve(server, more=more, check=engine.check))
+            if host.attached is not None:
+                more += f"  Engine pid {host.pid} was running already; it goes on when this ends\n"
+            raise typer.Exit(serve(server, more=more, check=host.check))
 
 
 @app.command()

@@ -64,7 +64,7 @@ class Block(BaseModel):
     block is stepped; later ones may be NaN.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
 
     role: ClassVar[Role]
     kind: ClassVar[str] = ""

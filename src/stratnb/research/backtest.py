@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,8 @@ from stratnb.research.frames import (
     waiting_order,
 )
 from stratnb.research.funding import FundingRates, check_funding, missing, rates_of
-from stratnb.research.looping import run
+from stratnb.research.gaps import OnGap, stretches_of
+from stratnb.research.looping import Course, run
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.research.tiers import Tier, check_tier, generated_loop
@@ -43,7 +45,7 @@ from stratnb.strategy.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "Strategy", "backtest", "check_inputs", "check_kinds", "configure", "load_run"]
+__all__ = ["Backtest", "Strategy", "backtest", "check_kinds", "check_run", "configure", "load_run", "open_account"]
 
 Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
@@ -187,6 +189,10 @@ class Backtest:
         """Write configuration, figures, trades, fills and equity to a .json or .json.gz file; `load_run` reads it."""
         return self.saved().save(path, overwrite=overwrite)
 
+    def report(self) -> Any:
+        """Return the report: a live page in a notebook, `save("report.html")` writes it to one file."""
+        return import_module("stratnb.ui").report(self)
+
     @property
     def close_ms(self) -> npt.NDArray[np.int64]:
         """Return the closing times of the candles that were run."""
@@ -257,6 +263,7 @@ def backtest(
     detail: Candles | None = None,
     decisions: bool | Literal["entries"] = False,
     tier: Tier = "auto",
+    on_gap: OnGap = "hold",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Backtest:
@@ -268,22 +275,23 @@ def backtest(
     `detail` finer candles inside these (`research.detail.inside`): the result is then that of a run on them. With
     `decisions` every decision row is kept, with "entries" those that entered, which is what tells the stop of each
     trade. `tier` says whether the shared loop runs ("scan"), the one that is generated for the structure ("fused"), or
-    what is sooner done; the result is the same to the last bit, and with decisions it is always the shared one. Raises
-    `ConfigError` before anything runs.
+    what is sooner done; the result is the same to the last bit, and with decisions it is always the shared one. Candles
+    missing inside the range are held through, or `on_gap` is "stop" (an error) or "split" (the position is closed at
+    the last close before a gap and the blocks start anew after it). Raises `ConfigError` before anything runs.
     """
-    check_inputs(candles, cash)
+    check_run(candles, cash)
     check_kinds(market, limits, decisions)
     check_tier(tier)
     check_funding(funding, candles)
     if detail is not None:
         candles = inside(candles, detail)
+    stretches = stretches_of(candles, on_gap)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
-    books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
-    open_book(books[0], plan, cash=cash)
-    books[0, at.B_ENTRIES] = at.ENTRIES_ON
+    books, account = open_account(plan, cash, limits)
     rates = rates_of(plan, books[0], candles, funding)
     own = None if decisions else generated_loop(plan, len(candles), tier)
-    made = run(plan, books, account, candles.rows(), rates, decisions, progress, cancelled, own=own)
+    course = Course(candles.rows(), stretches, rates)
+    made = run(plan, books, account, course, decisions, progress, cancelled, own=own)
     n, done = len(candles), len(made.equity)
     if done == n and plan.config.execution.simulation.end == "close":
         made.fills.append(close_at_end(plan, books, 0, account, candles.rows()[-1]))
@@ -304,6 +312,14 @@ def backtest(
     )
 
 
+def open_account(plan: Plan, cash: float, limits: AccountLimits | None) -> tuple[Floats, Floats]:
+    """Return the book of a plan that may enter, as a table of one row, and its account."""
+    books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
+    open_book(books[0], plan, cash=cash)
+    books[0, at.B_ENTRIES] = at.ENTRIES_ON
+    return books, account
+
+
 def check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
     """Raise for what is no market, no limits of an account, or no choice of the decisions to keep."""
     for given, kind, hint in ((market, Market, "Market('BTC/USDT', tick=0.01)"), (limits, AccountLimits, LIMITS_HINT)):
@@ -315,7 +331,7 @@ def check_kinds(market: object, limits: object = None, decisions: object = False
         raise ConfigError("enum", f"decisions {decisions!r} is not known", value=decisions, hint=hint)
 
 
-def check_inputs(candles: Candles, cash: float) -> None:
+def check_run(candles: Candles, cash: float) -> None:
     """Raise for what is not a series of candles, an empty one, or an unusable start of the account."""
     if not isinstance(candles, Candles):
         what, hint = type(candles).__name__, "load them with load_candles, one series at a time"

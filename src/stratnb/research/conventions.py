@@ -31,6 +31,8 @@ CONVENTIONS: Final[dict[str, str]] = {
     "skew": "sample skewness of daily returns, bias-corrected; from 4 days on",
     "kurtosis": "sample excess kurtosis of daily returns, bias-corrected; from 4 days on",
     "psr": "probability that the true Sharpe ratio is above 0, from the daily one with skewness and kurtosis",
+    "deflated_sharpe": "the same against the largest Sharpe ratio to expect of as many trials without skill",
+    "overfitting": "how often the best trial of 8 of 16 blocks of days is not above the median in the other 8",
     "best_day": "largest daily return",
     "worst_day": "smallest daily return",
     "best_month": "largest return of a calendar month (UTC), a begun one as it stands",

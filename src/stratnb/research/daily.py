@@ -35,8 +35,11 @@ __all__ = [
     "finite",
     "growth",
     "monthly",
+    "probable_sharpe",
     "returns_of",
+    "rolling_return",
     "rolling_sharpe",
+    "rolling_volatility",
     "yearly_sharpe",
 ]
 
@@ -97,24 +100,39 @@ def _tails(r: Floats) -> dict[str, float | None]:
 
 
 def _shape(r: Floats, spread: float) -> dict[str, float | None]:
-    """Return skewness G1, excess kurtosis G2 (Joanes and Gill 1998) and the probabilistic Sharpe ratio.
-
-    The last is that of Bailey and Lopez de Prado (2012) against 0, with the moments m3 / m2^1.5 and m4 / m2^2.
-    """
+    """Return skewness G1, excess kurtosis G2 (Joanes and Gill 1998) and the probabilistic Sharpe ratio against 0."""
     n = len(r)
     if n < 2 or spread <= 0.0:
         return {"skew": None, "kurtosis": None, "psr": None}
-    away = r - r.mean()
-    m2, m3, m4 = (float((away**k).mean()) for k in (2, 3, 4))
-    g3, g4 = m3 / m2**1.5, m4 / m2**2
+    g3, g4 = _moments(r)
     many = n >= MOMENT_DAYS
-    daily = float(r.mean()) / spread
-    under = 1.0 - g3 * daily + (g4 - 1.0) / 4.0 * daily**2
     return {
         "skew": g3 * math.sqrt(n * (n - 1.0)) / (n - 2.0) if many else None,
         "kurtosis": (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * (g4 - 3.0) + 6.0) if many else None,
-        "psr": normal_below(daily * math.sqrt(n - 1.0) / math.sqrt(under)) if under > 0 else None,
+        "psr": probable_sharpe(r),
     }
+
+
+def _moments(r: Floats) -> tuple[float, float]:
+    """Return m3 / m2^1.5 and m4 / m2^2 of values that are not equal."""
+    away = r - r.mean()
+    m2, m3, m4 = (float((away**k).mean()) for k in (2, 3, 4))
+    return m3 / m2**1.5, m4 / m2**2
+
+
+def probable_sharpe(r: Floats, beside: float = 0.0) -> float | None:
+    """Return the probability that the true per-day Sharpe ratio of daily returns is above `beside`.
+
+    It is the probabilistic Sharpe ratio of Bailey and Lopez de Prado (2012), with the moments m3 / m2^1.5 and
+    m4 / m2^2; None for fewer than two returns, equal ones, and moments for which it is not defined.
+    """
+    n, spread = len(r), deviation(r)
+    if n < 2 or spread <= 0.0:
+        return None
+    g3, g4 = _moments(r)
+    daily = float(r.mean()) / spread
+    under = 1.0 - g3 * daily + (g4 - 1.0) / 4.0 * daily**2
+    return normal_below((daily - beside) * math.sqrt(n - 1.0) / math.sqrt(under)) if under > 0 else None
 
 
 def monthly(days: Ints, daily: Floats) -> tuple[Ints, Floats]:
@@ -142,6 +160,27 @@ def rolling_sharpe(returns: Floats, window: int) -> Floats:
     made = np.full(len(seen), np.nan)
     made[known] = yearly_sharpe(seen.mean(axis=1)[known], spread[known])
     out[window - 1 :] = made
+    return out
+
+
+def rolling_volatility(returns: Floats, window: int) -> Floats:
+    """Return the yearly volatility of the last `window` daily returns at each day; NaN before."""
+    out = np.full(len(returns), np.nan)
+    if 2 <= window <= len(returns):
+        seen = np.lib.stride_tricks.sliding_window_view(returns, window)
+        out[window - 1 :] = seen.std(axis=1, ddof=1) * math.sqrt(YEAR)
+    return out
+
+
+def rolling_return(returns: Floats, window: int) -> Floats:
+    """Return what the last `window` daily returns come to at each day, as a fraction; NaN before.
+
+    >>> rolling_return(np.array([1.0, -0.5, 0.1]), 2)[1:].round(9).tolist()
+    [0.0, -0.45]
+    """
+    out = np.full(len(returns), np.nan)
+    if 1 <= window <= len(returns):
+        out[window - 1 :] = (1.0 + np.lib.stride_tricks.sliding_window_view(returns, window)).prod(axis=1) - 1.0
     return out
 
 

@@ -14,11 +14,13 @@ __all__ = ["close_at_end"]
 Floats = npt.NDArray[np.float64]
 
 
-def close_at_end(plan: Plan, books: Floats, slot: int, account: Floats, last: Floats) -> Floats:
+def close_at_end(
+    plan: Plan, books: Floats, slot: int, account: Floats, last: Floats, reason: int = at.REASON_END
+) -> Floats:
     """Close a book's position at the close of the last candle and return the fill rows (0 or 1, W_FILL).
 
     `last` is that candle's row (W_CANDLE). An order that waits for the next open is dropped. The fill has slippage and
-    the taker's fee, and the time of the close; book and account are settled after it.
+    the taker's fee, and the time of the close, for a `reason` (REASON_ code); book and account are settled after it.
     """
     book, fills = books[slot], np.zeros((at.MAX_FILLS, at.W_FILL))
     if book[at.B_ORDER] == at.ORDER_ENTRY or book[at.B_ORDER_REASON] != at.REASON_LIQUIDATION:
@@ -29,7 +31,7 @@ def close_at_end(plan: Plan, books: Floats, slot: int, account: Floats, last: Fl
     candle = np.array([close, close, close, close, last[at.C_VOLUME], close_ms])
     settings = plan.params.copy()
     settings[at.S_PARTICIPATION] = 0.0
-    loop.close_position(book, float(at.REASON_END))
+    loop.close_position(book, float(reason))
     count = loop.open_fills(settings, book, candle, fills, 0)
     for fill in fills[:count]:
         loop.apply(book, fill)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ from stratnb.kernels import loop
 from stratnb.kernels.jit import Kernel
 from stratnb.kernels.loop_frame import WORK
 from stratnb.research.failing import told
+from stratnb.research.gaps import close_out
 from stratnb.strategy.plan import Plan
 
-__all__ = ["Made", "run"]
+__all__ = ["Course", "Made", "run"]
 
 Floats = npt.NDArray[np.float64]
 CHUNK = 50_000
@@ -33,12 +34,19 @@ class Made(NamedTuple):
     counts: Floats
 
 
+class Course(NamedTuple):
+    """What a run goes over: rows (n, 6), stretches that start with fresh blocks, and until where each rate holds."""
+
+    rows: Floats
+    stretches: Sequence[tuple[int, int]]
+    rates: Sequence[tuple[int, float]]
+
+
 def run(
     plan: Plan,
     books: Floats,
     account: Floats,
-    rows: Floats,
-    rates: Sequence[tuple[int, float]],
+    course: Course,
     decisions: bool | Literal["entries"],
     progress: Callable[[int, int], None] | None,
     cancelled: Callable[[], bool] | None,
@@ -46,29 +54,42 @@ def run(
     own: Kernel[..., Any] | None = None,
 ) -> Made:
     """Run the loop, or the structure's `own`, in chunks, each with the funding rate of its stretch."""
-    memory, n, until, done = plan.memory(), len(rows), 0, 0
-    equity, counts, stretch, calls = np.empty(n), np.zeros(REASON_CELLS), iter(rates), loop.parts()
-    kept_fills, kept_decisions = [], []
-    fills = np.empty((FILL_BUFFER, at.W_FILL))
-    work = np.zeros(WORK + plan.decision_width)
-    log = np.empty((CHUNK if decisions else 0, plan.decision_width))
+    n = len(course.rows)
+    made = Made(np.empty(n), [], [], np.zeros(REASON_CELLS))
+    log, done = np.empty((CHUNK if decisions else 0, plan.decision_width)), 0
     if progress is not None:
         progress(0, n)
-    while done < n and not (cancelled is not None and cancelled()):
-        if done == until:
-            until, books[0, at.B_FUNDING_RATE] = next(stretch)
-        stop = min(until, done + CHUNK)
-        with told(plan, memory):
-            given = (calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills)
-            if own is None:
-                done, f, d = loop.run(*given, log, counts)
-            else:
-                (done, f), d = own(*given, NO_COLUMNS, counts, work), 0
-        kept_fills.append(fills[:f].copy())
-        kept_decisions.append(_kept(log[:d], decisions))
+    chunks = _chunks(plan, books, account, course, made, log, own)
+    while not (cancelled is not None and cancelled()) and (chunk := next(chunks, None)) is not None:
+        done, fills, decided = chunk
+        made.fills.append(fills.copy())
+        made.decisions.append(_kept(decided, decisions))
         if progress is not None:
             progress(done, n)
-    return Made(equity[:done], kept_fills, kept_decisions, counts)
+    return made._replace(equity=made.equity[:done])
+
+
+def _chunks(
+    plan: Plan, books: Floats, account: Floats, course: Course, made: Made, log: Floats, own: Kernel[..., Any] | None
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Run the stretches in chunks; give the next candle and the rows of fills and decisions, overwritten after that."""
+    fills, calls, rows = np.empty((FILL_BUFFER, at.W_FILL)), loop.parts(), course.rows
+    rates, until, work = iter(course.rates), 0, np.zeros(WORK + plan.decision_width)
+    for start, end in course.stretches:
+        memory, done = plan.memory(), start
+        while done < end:
+            while done >= until:
+                until, books[0, at.B_FUNDING_RATE] = next(rates)
+            given = (calls, plan.code, plan.params, memory, books, account, rows, done, min(until, end, done + CHUNK))
+            with told(plan, memory):
+                if own is None:
+                    done, f, d = loop.run(*given, made.equity, fills, log, made.counts)
+                else:
+                    (done, f), d = own(*given, made.equity, fills, NO_COLUMNS, made.counts, work), 0
+            yield done, fills[:f], log[:d]
+        if end < len(rows):
+            f, made.equity[end - 1] = close_out(plan, books, account, rows[end - 1], fills)
+            yield end, fills[:f], log[:0]
 
 
 def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:

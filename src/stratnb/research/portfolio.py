@@ -17,7 +17,7 @@ from stratnb.kernels.beside import prepare
 from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
-from stratnb.research.backtest import Backtest, check_inputs, check_kinds
+from stratnb.research.backtest import Backtest, check_kinds, check_run
 from stratnb.research.failing import told_of
 from stratnb.research.instances import Instance, Strategies, instances
 from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
@@ -167,7 +167,7 @@ def portfolio(
     `backtest`. Raises `ConfigError` before anything runs.
     """
     series = _series(candles)
-    check_inputs(series[0], cash)
+    check_run(series[0], cash)
     check_kinds(None, limits, decisions)
     feed = ReplayFeed(series)
     made = instances(strategies, series, markets=_markets(market, series), overrides=overrides)
@@ -200,7 +200,7 @@ def _series(candles: Any) -> tuple[Candles, ...]:
     if not series:
         raise ConfigError("no_candles", "there are no candles", hint="give at least one series")
     for each in series:
-        check_inputs(each, 1.0)
+        check_run(each, 1.0)
     return series
 
 

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,10 @@ class SavedRun:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the run to a file ending in .json or .json.gz and return its path (see `store`)."""
         return store(self.to_json(), path, overwrite=overwrite)
+
+    def report(self, candles: Candles | None = None) -> Any:
+        """Return the report; with the candles of the run it draws price, trades and what they went through."""
+        return import_module("stratnb.ui").report(self, candles=candles)
 
     def to_json(self) -> str:
         """Return the run as one JSON object; numbers read back to the last bit."""

@@ -14,7 +14,7 @@ from stratnb.kernels.fused import Uninlinable, fused, is_fused
 from stratnb.kernels.jit import Kernel
 from stratnb.strategy.plan import Plan
 
-__all__ = ["Tier", "check_tier", "generated_loop"]
+__all__ = ["Tier", "check_tier", "generated_loop", "pays"]
 
 Tier = Literal["auto", "scan", "fused"]
 
@@ -43,9 +43,16 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
         loop = fused(plan.code, plan.kernels)
     except Uninlinable:
         return None
-    if not is_fused(loop):
-        total = _seen[loop.function.__module__] = _seen.get(loop.function.__module__, 0) + candles
-        if tier == "auto" and total < WORTH_COMPILING:
-            return None
+    return loop if tier == "fused" or pays(loop, candles) else None
+
+
+def pays(loop: Kernel[..., Any], candles: int) -> bool:
+    """Tell whether a generated loop is compiled already, or all runs of it so far and this one are worth that."""
+    if is_fused(loop):
+        return candles >= WORTH_LOADING
+    name = loop.function.__module__
+    _seen[name] = _seen.get(name, 0) + candles
+    if _seen[name] >= WORTH_COMPILING:
         tell()
-    return loop
+        return True
+    return False

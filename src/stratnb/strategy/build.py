@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,15 +10,11 @@ from stratnb.blocks.analyzers import TrendDetector
 from stratnb.blocks.base import Block, Exit, Filter, Input, Ref
 from stratnb.blocks.exits import Breakeven, TakeProfit, Trailing, TrailingStart
 from stratnb.blocks.indicators.volatility import Natr
-from stratnb.blocks.rules import LocalMinute, SignalRule, TrendSource
+from stratnb.blocks.rules import LocalMinute, TrendSource
 from stratnb.errors import ConfigError, nearest
-from stratnb.kernels import loop
-from stratnb.kernels.beside import prepare
 from stratnb.kernels.close import enter
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.layout import (
-    FILL_NAN,
-    FILL_ZERO,
     H_ANALYZER_LIST,
     H_ANALYZERS,
     H_BASE_MS,
@@ -51,11 +46,11 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.levels import first_stop
 from stratnb.model import TIMEFRAMES, Market, timeframe_ms
 from stratnb.strategy.config import AnalyzerEntry, StrategyConfig
-from stratnb.strategy.fingerprint import code_hash
+from stratnb.strategy.memo import Memo
 from stratnb.strategy.plan import Floats, Ints, Node, Plan
 from stratnb.strategy.settings import settings_row
 
-__all__ = ["build_plan"]
+__all__ = ["build_plan", "first_decision", "ordered_exits"]
 
 SEGMENTS = (*ROLES, "filters", "sizing", "exits")
 TREND_WEIGHTS = {"trend": 0.5, "trend2": 0.3, "context": 0.2}
@@ -66,8 +61,9 @@ CANDLE_NAMES = HEAD_COLUMNS[:W_CANDLE]
 class _Builder:
     """Collects nodes by segment while it resolves the inputs of blocks to columns."""
 
-    def __init__(self, config: StrategyConfig, lengths: Mapping[str, int]) -> None:
+    def __init__(self, config: StrategyConfig, lengths: Mapping[str, int], memo: Memo) -> None:
         self.config = config
+        self.memo = memo
         self.lengths = lengths
         self.columns: dict[str, int] = {name: k for k, name in enumerate(HEAD_COLUMNS)}
         self.width = W_HEAD
@@ -85,16 +81,16 @@ class _Builder:
         self, block: Block, role: str, *, segment: str | None = None, inputs: Iterable[int] | None = None
     ) -> Node:
         """Put a block behind those it needs and return its node; an equal one is shared."""
-        where = segment or role
-        columns = tuple(self.resolve(item, role) for item in block.inputs()) if inputs is None else tuple(inputs)
-        key = (where, type(block), json.dumps(block.model_dump(mode="json"), sort_keys=True), columns)
-        if key in self.shared and segment is None:
+        where, facts = segment or role, self.memo.facts(block)
+        columns = tuple([self.resolve(item, role) for item in facts.inputs]) if inputs is None else tuple(inputs)
+        key = (where, facts.key, columns)
+        if segment is None and key in self.shared:
             return self.shared[key]
-        needed = [self.warm.get(column, 1) for column in columns[: block.required()]]
-        node = Node(block, role, columns, self.width, max(needed, default=1) + block.warmup() - 1)
-        for k in range(len(block.outputs)):
+        needed = max([self.warm.get(column, 1) for column in columns[: facts.required]], default=1)
+        node = Node(facts.block, role, columns, self.width, needed + facts.warmup - 1)
+        for k in range(facts.outputs):
             self.warm[self.width + k] = node.warmup
-        self.width += len(block.outputs)
+        self.width += facts.outputs
         self.segments[where].append(node)
         self.shared[key] = node
         return node
@@ -155,15 +151,18 @@ class _Builder:
         return node
 
 
-def build_plan(config: StrategyConfig, market: Market, *, base: str | None = None) -> Plan:
+def build_plan(config: StrategyConfig, market: Market, *, base: str | None = None, memo: Memo | None = None) -> Plan:
     """Lay out the blocks of a configuration for a market; `base` is the timeframe of the candles that will be fed.
+
+    `memo` keeps what was asked of the blocks, for building many similar plans.
 
     Raises `ConfigError`: `timeframe_divides` when the fed candles cannot build the strategy's timeframes,
     `unknown_column`, `cycle`.
     """
     base_ms = timeframe_ms(base or config.timeframes.primary)
     lengths = _lengths(config, base_ms)
-    builder = _Builder(config, lengths)
+    memo = Memo() if memo is None else memo
+    builder = _Builder(config, lengths, memo)
     for name in config.indicators:
         builder.indicator(name, "")
     analyzers = tuple(_place_analyzer(builder, k) for k in range(len(config.enabled_analyzers)))
@@ -175,20 +174,19 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
     sizing = builder.place(config.sizing, "primary", segment="sizing")
     if config.execution.simulation.slippage_model == "volatility":
         _measure_volatility(builder)
-    exits = _ordered_exits(config)
+    exits = ordered_exits(config)
     for name, block in exits:
         node = builder.place(block, "primary", segment="exits")
         builder.columns[f"exit.{name}.stop"] = node.out
-    warmup = _warmup(
-        config, builder, [node for _, _, node in analyzers], [n for _, b, n in filters if b.on_missing == "block"]
-    )
+    needed = [node for _, _, node in analyzers] + [node for _, block, node in filters if block.on_missing == "block"]
+    warmup = first_decision(config, lengths, needed)
     weights = [config.enabled_analyzers[k].weight for k in range(len(analyzers))]
     settings = settings_row(config, market, warmup=warmup, weights=weights)
     if base_ms < lengths["primary"]:
         settings[S_LATENCY] = float(config.execution.simulation.latency_ms)
-    prepare([*loop.EVERY, *(type(node.block).step for part in builder.segments.values() for node in part)])
+    nodes = tuple([node for segment in SEGMENTS for node in builder.segments[segment]])
+    kernels = memo.prepared(nodes)
     code, params, size = _tables(builder, lengths, base_ms, settings, analyzers, filters)
-    nodes = tuple(node for segment in SEGMENTS for node in builder.segments[segment])
     return Plan(
         config=config,
         market=market,
@@ -203,8 +201,8 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
         exits=exits,
         sizing=sizing,
         warmup=warmup,
-        code_hash=code_hash([node.block for node in nodes]),
-        kernels=tuple(type(node.block).step for node in nodes),
+        code_hash=memo.code_hash(nodes),
+        kernels=kernels,
     )
 
 
@@ -251,7 +249,7 @@ def _place_analyzer(builder: _Builder, k: int) -> tuple[AnalyzerEntry, Node, Nod
     entry = builder.config.enabled_analyzers[k]
     raw = builder.place(entry.params, entry.timeframe)
     rule = builder.place(
-        SignalRule(hold=entry.hold, min_confidence=entry.min_confidence, max_confidence=entry.max_confidence),
+        builder.memo.rule(entry.hold, entry.min_confidence, entry.max_confidence),
         entry.timeframe,
         inputs=(raw.out, raw.out + 1),
     )
@@ -262,7 +260,7 @@ def _place_analyzer(builder: _Builder, k: int) -> tuple[AnalyzerEntry, Node, Nod
     return entry, raw, rule
 
 
-def _ordered_exits(config: StrategyConfig) -> tuple[tuple[str, Exit], ...]:
+def ordered_exits(config: StrategyConfig) -> tuple[tuple[str, Exit], ...]:
     """Return the exits in stepping order, with the triggers that targets give to breakeven and trailing."""
     exits = dict(config.exits)
     for ladder in [block for block in exits.values() if isinstance(block, TakeProfit)]:
@@ -277,14 +275,10 @@ def _ordered_exits(config: StrategyConfig) -> tuple[tuple[str, Exit], ...]:
     return tuple(sorted(exits.items(), key=lambda item: rank.get(item[1].kind, len(rank))))
 
 
-def _warmup(config: StrategyConfig, builder: _Builder, raw: list[Node], filters: list[Node]) -> int:
-    """Return the primary candles before the first decision."""
-    primary = builder.lengths["primary"]
-    needed = [config.entry.min_candles]
-    for node in [*raw, *filters]:
-        candles = node.warmup * (builder.lengths[node.role] // primary)
-        needed.append(candles)
-    return max(needed)
+def first_decision(config: StrategyConfig, lengths: Mapping[str, int], needed: Iterable[Node]) -> int:
+    """Return the primary candles before the first decision; `needed` are the nodes it waits for."""
+    primary = lengths["primary"]
+    return max([config.entry.min_candles, *(node.warmup * (lengths[node.role] // primary) for node in needed)])
 
 
 def _tables(
@@ -298,40 +292,41 @@ def _tables(
     """Return the integer table, the parameters and the size of the memory."""
     nodes = [node for segment in SEGMENTS for node in builder.segments[segment]]
     scratch = builder.width
-    groups = scratch + max(len(node.inputs) for node in nodes)
+    groups = scratch + max([len(node.inputs) for node in nodes])
     counters = groups + W_GROUP * len(ROLES) + W_CANDLE + 2
     state = counters + len(nodes)
-    header = np.zeros(W_HEADER, np.int64)
-    records: list[tuple[int, ...]] = []
+    records: list[int] = []
     lists: list[int] = []
     params = list(settings)
     lists_at = W_HEADER + W_NODE * len(nodes)
     for node in nodes:
-        p = node.block.p()
-        size = node.block.state_size()
-        targets = (len(node.block.outputs) - 2) // 2 if isinstance(node.block, Exit) else 0
-        fill = FILL_ZERO if isinstance(node.block, SignalRule) else FILL_NAN
-        address = type(node.block).step.address()
-        where = (lists_at + len(lists), node.out, len(node.block.outputs), state, size, len(params), len(p))
-        records.append((address, len(node.inputs), node.block.required(), *where, fill, targets))
+        facts = builder.memo.facts(node.block)
+        records += (
+            builder.memo.addresses(facts.kernel)[0],
+            len(node.inputs),
+            facts.required,
+            lists_at + len(lists),
+            node.out,
+            facts.outputs,
+        )
+        records += (state, facts.state_size, len(params), len(facts.p), facts.fill, facts.targets)
         lists += node.inputs
-        params += p
-        state += size
-    at = 0
+        params += facts.p
+        state += facts.state_size
+    header, at = [0] * W_HEADER, 0
     for k, segment in enumerate(SEGMENTS):
         header[H_SEGMENTS + 2 * k], header[H_SEGMENTS + 2 * k + 1] = at, at + len(builder.segments[segment])
         at += len(builder.segments[segment])
-    header[[H_NODES, H_LISTS, H_ROW, H_COUNTERS, H_X]] = W_HEADER, lists_at, builder.width, counters, scratch
-    header[[H_GROUPS, H_BASE_MS]] = groups, base_ms
-    header[[H_STEP, H_FIRST_STOP, H_ENTER]] = [part.address() for part in (step_nodes, first_stop, enter)]
+    header[H_NODES], header[H_LISTS], header[H_ROW] = W_HEADER, lists_at, builder.width
+    header[H_COUNTERS], header[H_X], header[H_GROUPS], header[H_BASE_MS] = counters, scratch, groups, base_ms
+    header[H_STEP], header[H_FIRST_STOP], header[H_ENTER] = builder.memo.addresses(step_nodes, first_stop, enter)
     header[H_NATR] = next((node.out for node in builder.segments["primary"] if node.block.kind == "natr"), 0)
     for k, role in enumerate(ROLES):
         header[H_TIMEFRAMES + k] = lengths.get(role, 0)
         header[H_ROLE_COLUMNS + k] = builder.columns[f"{role}.open"] if role in lengths and role != "primary" else 0
-    header[[H_ANALYZERS, H_ANALYZER_LIST]] = len(analyzers), lists_at + len(lists)
+    header[H_ANALYZERS], header[H_ANALYZER_LIST] = len(analyzers), lists_at + len(lists)
     lists += [rule.out for _, _, rule in analyzers]
-    header[[H_FILTERS, H_FILTER_LIST]] = len(filters), lists_at + len(lists)
+    header[H_FILTERS], header[H_FILTER_LIST] = len(filters), lists_at + len(lists)
     for _, block, node in filters:
         lists += [node.out, int(block.on_missing == "allow")]
-    flat = [number for record in records for number in record]
-    return np.array([*header, *flat, *lists], np.int64), np.array(params), state
+    return np.array(header + records + lists, np.int64), np.array(params), state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from stratnb.errors import Finding
 from stratnb.model import TIMEFRAMES, Market
@@ -22,17 +22,14 @@ _UNREAD = (
 _FINER = ("entry", "detail")
 
 
-def check(parts: Parts) -> Iterator[Finding]:
-    """Yield every broken rule between the valid parts, and the warnings."""
-    yield from _market(parts)
-    yield from _timeframes(parts)
-    yield from _roles(parts)
-    yield from _analyzers(parts)
-    yield from check_columns(parts)
-    yield from check_warmups(parts)
-    yield from check_exits(parts)
-    yield from check_sizing(parts)
-    yield from _promises(parts)
+def check(parts: Parts, touched: Collection[str] | None = None) -> Iterator[Finding]:
+    """Yield every broken rule between the valid parts, and the warnings.
+
+    With `touched`, names of sections, only the rules that read one of them are looked at.
+    """
+    for rules, sections in RULES:
+        if touched is None or not sections.isdisjoint(touched):
+            yield from rules(parts)
 
 
 def check_market(parts: Parts, market: Market) -> Iterator[Finding]:
@@ -163,3 +160,17 @@ def _promises(parts: Parts) -> Iterator[Finding]:
     if parts.evidence is not None:
         hint = "it is shown as claimed, never as measured"
         yield warning("evidence", "evidence_unverified", "these are claims of the author", None, hint)
+
+
+# Rules with the sections they read.
+RULES: tuple[tuple[Callable[[Parts], Iterator[Finding]], frozenset[str]], ...] = (
+    (_market, frozenset({"market", "execution"})),
+    (_timeframes, frozenset({"timeframes"})),
+    (_roles, frozenset({"timeframes", "indicators", "analyzers"})),
+    (_analyzers, frozenset({"analyzers", "entry"})),
+    (check_columns, frozenset({"timeframes", "indicators", "analyzers", "filters", "sizing", "exits"})),
+    (check_warmups, frozenset({"indicators", "analyzers", "filters", "sizing", "exits"})),
+    (check_exits, frozenset({"exits"})),
+    (check_sizing, frozenset({"sizing", "exits"})),
+    (_promises, frozenset({"risk", "state", "market", "capital", "evidence"})),
+)

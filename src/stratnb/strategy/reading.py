@@ -26,7 +26,7 @@ from stratnb.strategy.sections import (
     Timeframes,
 )
 
-__all__ = ["Parts", "read", "without_ignored"]
+__all__ = ["Parts", "read", "read_spot", "without_ignored"]
 
 B = TypeVar("B", bound=Block)
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -99,6 +99,37 @@ def read(document: Mapping[str, Any]) -> Parts:
         parts.findings.append(fault("exits", "missing", "is missing", None, 'add exits such as {"stop_loss": {}}'))
     parts.exits = _named(Exit, "exit", "exits", plain.get("exits", {}), parts)
     return parts
+
+
+def read_spot(section: str, key: str | int, document: Mapping[str, Any], parts: Parts) -> None:
+    """Read one spot of a document without `x_` keys into parts: a section, or one block of a section.
+
+    `key` is the name or number of the block in its section, and not used for a section of its own.
+    """
+    item = document[section][key] if section in ("indicators", "analyzers", "filters", "exits") else document[section]
+    if section in SECTIONS:
+        setattr(parts, section, _section(SECTIONS[section], item, section, parts))
+    elif section == "sizing":
+        parts.sizing = _block(Sizing, "sizing", "sizing", item, "", parts)
+    elif section == "analyzers":
+        entry = _analyzer(item, join(section, key), parts)
+        parts.analyzers = _with(parts.analyzers, int(key), entry)
+    elif section == "indicators":
+        found = _indicator(str(key), item, document[section], parts)
+        parts.indicators = _with(parts.indicators, str(key), found)
+    elif section == "filters":
+        parts.filters = _with(parts.filters, str(key), _named_one(Filter, "filter", section, str(key), item, parts))
+    else:
+        parts.exits = _with(parts.exits, str(key), _named_one(Exit, "exit", section, str(key), item, parts))
+
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _with(items: dict[_K, _V], key: _K, item: _V | None) -> dict[_K, _V]:
+    """Return a copy with one item in its place, or without it."""
+    return {**items, key: item} if item is not None else {name: old for name, old in items.items() if name != key}
 
 
 def _read_header(plain: Mapping[str, Any], parts: Parts) -> None:
@@ -185,12 +216,17 @@ def _named(base: type[B], role: Role, section: str, raw: Any, parts: Parts) -> d
     if not _is_object(raw, section, parts):
         return found
     for name, item in raw.items():
-        path = join(section, name)
-        good = _is_name(name, path, parts)
-        block = _block(base, role, path, item, name, parts, ("kind",))
-        if good and block is not None:
+        block = _named_one(base, role, section, name, item, parts)
+        if block is not None:
             found[name] = block
     return found
+
+
+def _named_one(base: type[B], role: Role, section: str, name: str, item: Any, parts: Parts) -> B | None:
+    path = join(section, name)
+    good = _is_name(name, path, parts)
+    block = _block(base, role, path, item, name, parts, ("kind",))
+    return block if good else None
 
 
 def _indicators(plain: Mapping[str, Any], parts: Parts) -> dict[str, IndicatorEntry]:
@@ -200,19 +236,25 @@ def _indicators(plain: Mapping[str, Any], parts: Parts) -> dict[str, IndicatorEn
     if not _is_object(raw, "indicators", parts):
         return found
     for name, item in raw.items():
-        path = join("indicators", name)
-        good = _is_name(name, path, parts)
-        if not _is_object(item, path, parts):
-            continue
-        rest = {key: value for key, value in item.items() if key != "timeframe"}
-        common = {key: value for key, value in item.items() if key == "timeframe"}
-        if isinstance(rest.get("on"), list):
-            rest["on"] = [f"ind.{c}" if isinstance(c, str) and c.partition(".")[0] in raw else c for c in rest["on"]]
-        head = _section(IndicatorCommon, common, path, parts)
-        block = _block(Indicator, "indicator", path, rest, name, parts, ("kind", "timeframe"))
-        if good and head and block:
-            found[name] = IndicatorEntry(timeframe=head.timeframe, block=block)
+        entry = _indicator(name, item, raw, parts)
+        if entry is not None:
+            found[name] = entry
     return found
+
+
+def _indicator(name: str, item: Any, named: Mapping[str, Any], parts: Parts) -> IndicatorEntry | None:
+    """Return one indicator; `named` are all of the document."""
+    path = join("indicators", name)
+    good = _is_name(name, path, parts)
+    if not _is_object(item, path, parts):
+        return None
+    rest = {key: value for key, value in item.items() if key != "timeframe"}
+    common = {key: value for key, value in item.items() if key == "timeframe"}
+    if isinstance(rest.get("on"), list):
+        rest["on"] = [f"ind.{c}" if isinstance(c, str) and c.partition(".")[0] in named else c for c in rest["on"]]
+    head = _section(IndicatorCommon, common, path, parts)
+    block = _block(Indicator, "indicator", path, rest, name, parts, ("kind", "timeframe"))
+    return IndicatorEntry(timeframe=head.timeframe, block=block) if good and head and block else None
 
 
 def _analyzers(plain: Mapping[str, Any], parts: Parts) -> dict[int, AnalyzerEntry]:

@@ -13,11 +13,16 @@ __all__ = [
     "EventLog",
     "Positions",
     "PriceChart",
+    "Report",
     "RiskPanel",
     "StrategyTable",
+    "SweepPanel",
+    "WalkForwardPanel",
     "build",
     "engine_panel",
     "observer",
+    "report",
+    "research",
     "trader",
 ]
 
@@ -31,11 +36,16 @@ _HOMES = {
     "EventLog": "panels.events",
     "Positions": "panels.positions",
     "PriceChart": "panels.chart",
+    "Report": "panels.report_view",
     "RiskPanel": "panels.risk",
     "StrategyTable": "panels.strategies",
+    "SweepPanel": "panels.sweep",
+    "WalkForwardPanel": "panels.walk_forward",
     "build": "dashboards",
     "engine_panel": "dashboards",
     "observer": "attach",
+    "report": "panels.report_view",
+    "research": "research_page",
     "trader": "start",
 }
 

@@ -20,7 +20,7 @@ import traitlets
 from stratnb.ui.assets import assets
 from stratnb.ui.browser import BrowserWidget, stub
 
-__all__ = ["Chart", "Ops", "Update", "attr", "patch", "put", "stream"]
+__all__ = ["Chart", "Ops", "Update", "attr", "figure_json", "levels", "packed", "patch", "put", "stream"]
 
 Ops = list[dict[str, Any]]
 Columns = Mapping[str, npt.ArrayLike]
@@ -49,6 +49,18 @@ def patch(model: str, cells: Mapping[str, Sequence[tuple[int, float]]]) -> dict[
 def put(model: str, columns: Columns) -> dict[str, Any]:
     """Return the operation that replaces all columns of a source; they travel as binary."""
     return {"op": "set", "model": model, "data": {k: np.ascontiguousarray(v, np.float64) for k, v in columns.items()}}
+
+
+def levels(
+    model: str, key: str, most: int, parts: Sequence[Columns], attrs: Sequence[Sequence[Any]] = ()
+) -> dict[str, Any]:
+    """Return the operation that keeps several versions of a source, the coarsest first, each in the order of `key`.
+
+    The browser draws the finest one of which the view holds at most `most` rows, and sets its `attrs`, pairs of model
+    and properties.
+    """
+    made = [put(model, part)["data"] for part in parts]
+    return {"op": "levels", "model": model, "key": key, "most": most, "parts": made, "attrs": [*map(list, attrs)]}
 
 
 def attr(model: str, **properties: Any) -> dict[str, Any]:
@@ -88,7 +100,7 @@ class Chart(BrowserWidget):
     notes = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(self, figure: Any, **kwargs: Any) -> None:
-        super().__init__(item=_item(figure), **kwargs)
+        super().__init__(item=figure_json(figure), **kwargs)
         self.seq = 0
         self.sent = 0
         self.snapshot: Callable[[], Update] = Update
@@ -101,7 +113,7 @@ class Chart(BrowserWidget):
         """Show another figure in the same views; each asks for a snapshot."""
         with self.hold_sync():
             self.theme = list(theme)
-            self.item = _item(figure)
+            self.item = figure_json(figure)
 
     def push(self, update: Update) -> None:
         """Send what changed as the next message of the sequence."""
@@ -135,7 +147,7 @@ class Chart(BrowserWidget):
     def _emit(self, update: Update, more: Mapping[str, Literal[True]]) -> None:
         """Send the operations; binary columns become numbered buffers."""
         buffers: list[memoryview] = []
-        ops = [_packed(op, buffers) if op["op"] == "set" else op for op in update.ops]
+        ops = [packed(op, buffers) for op in update.ops]
         message = {"seq": self.seq, "ops": ops, "range": update.range, "force": update.force, "ts": time.time(), **more}
         self.sent += 1
         self.send(message, buffers)
@@ -151,17 +163,25 @@ class Chart(BrowserWidget):
             self.on_pick(float(message["pick"]))
 
 
-def _item(figure: Any) -> str:
+def figure_json(figure: Any) -> str:
     """Return a figure as the JSON that BokehJS embeds."""
     from bokeh.embed import json_item
 
     return json.dumps(json_item(figure))
 
 
-def _packed(op: dict[str, Any], buffers: list[memoryview]) -> dict[str, Any]:
-    """Return a set operation whose columns are indices into `buffers`, which it extends."""
-    data = {}
-    for name, values in op["data"].items():
-        data[name] = {"buffer": len(buffers)}
-        buffers.append(memoryview(values))
-    return {**op, "data": data}
+def packed(op: dict[str, Any], buffers: list[memoryview]) -> dict[str, Any]:
+    """Return an operation whose binary columns are indices into `buffers`, which it extends."""
+
+    def _indexed(columns: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+        found = {}
+        for name, values in columns.items():
+            found[name] = {"buffer": len(buffers)}
+            buffers.append(memoryview(values))
+        return found
+
+    if op["op"] == "set":
+        return {**op, "data": _indexed(op["data"])}
+    if op["op"] == "levels":
+        return {**op, "parts": [_indexed(part) for part in op["parts"]]}
+    return op

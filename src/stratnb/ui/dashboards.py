@@ -29,10 +29,12 @@ from stratnb.ui.panels.events import EventLog
 from stratnb.ui.panels.positions import Positions
 from stratnb.ui.panels.risk import RiskPanel
 from stratnb.ui.panels.strategies import StrategyTable
+from stratnb.ui.panels.sweep import SweepPanel
+from stratnb.ui.panels.walk_forward import WalkForwardPanel
 from stratnb.ui.selection import selection
 from stratnb.view import Board
 
-__all__ = ["OBSERVER_PAGES", "PAGES", "Dashboard", "build", "engine_panel", "error_card"]
+__all__ = ["OBSERVER_PAGES", "PAGES", "RESEARCH_PAGES", "Dashboard", "build", "engine_panel", "error_card"]
 
 LOG: Final = logging.getLogger("stratnb.ui")
 
@@ -49,6 +51,12 @@ OBSERVER_PAGES: Final[Mapping[str, tuple[type[Panel], ...]]] = {
     "Performance": (EquityPanel,),
     "Events": (EventLog,),
 }
+RESEARCH_PAGES: Final[Mapping[str, tuple[type[Panel], ...]]] = {
+    "Backtest": (BacktestPanel,),
+    "Sweep": (SweepPanel,),
+    "Walk-forward": (WalkForwardPanel,),
+}
+PAPER: Final = "paper trading only · all times UTC"
 
 
 def error_card(error: BaseException, title: str = "This part could not be built") -> w.Widget:
@@ -65,11 +73,18 @@ def error_card(error: BaseException, title: str = "This part could not be built"
 class Dashboard:
     """The pages of one board. A page is built when it is first opened and only hidden after that.
 
-    With `acting=False` nothing on them can be done but look.
+    With `acting=False` nothing on them can be done but look. `top` takes the place of the engine bar on pages without
+    an engine, `foot` that of the words at the end.
     """
 
     def __init__(
-        self, board: Board, pages: Mapping[str, tuple[type[Panel], ...]] = PAGES, *, acting: bool = True
+        self,
+        board: Board,
+        pages: Mapping[str, tuple[type[Panel], ...]] = PAGES,
+        *,
+        acting: bool = True,
+        top: w.Widget | None = None,
+        foot: str = PAPER,
     ) -> None:
         self.board = board
         self._kinds = pages
@@ -77,13 +92,13 @@ class Dashboard:
         self._tied = False
         self.panels: dict[type[Panel], Panel] = {}
         self.selection = selection(board)
-        self.bar = self._frame(EngineBar)
+        self.bar = self._frame(EngineBar) if top is None else top
         self.tabs = styled(w.ToggleButtons(options=list(pages), value=next(iter(pages))), "sn-tabs")
         self.pages = {name: styled(w.VBox([]), "sn-page", "sn-off") for name in pages}
         self.tabs.observe(lambda change: self.open(change["new"]), "value")
-        self.selection.turn = lambda page: setattr(self.tabs, "value", page)
+        self.selection.turn = lambda page: setattr(self.tabs, "value", page) if page in pages else None
         words = f"stratnb {board.view().version}".strip()
-        self.foot = styled(w.HBox([text(f"{words} · paper trading only · all times UTC", cls="sn-muted")]), "sn-foot")
+        self.foot = styled(w.HBox([text(f"{words} · {foot}", cls="sn-muted")]), "sn-foot")
         self.body = [self.bar, self.tabs, *self.pages.values(), self.foot]
         self.widget = root(*self.body)
         self.open(next(iter(pages)))

@@ -132,6 +132,10 @@ class BacktestPanel(ActingPanel):
 
         self._go(_call, self._finished)
 
+    def add(self, run: Run) -> None:
+        """Keep a run that was made elsewhere, and show it."""
+        self._show(self.list.add(run))
+
     def run_parity(self) -> None:
         """Replay the shown run's candles through the engine on paper and compare."""
         last = self.result.run
@@ -163,12 +167,12 @@ class BacktestPanel(ActingPanel):
     def _save(self, path: str) -> None:
         run = self.result.run
         if run is not None:
-            self._go(lambda **_: save(run.result, path), lambda words, work: self.tell(words))
+            self._go(lambda **_: save(run.result, path, run.candles), lambda words, work: self.tell(words))
 
     def _export(self, what: str) -> None:
         run = self.result.run
         if run is not None:
-            self._go(lambda **_: export(run.result, what), lambda link, work: self.result.offer(link))
+            self._go(lambda **_: export(run.result, what, run.candles), lambda link, work: self.result.offer(link))
 
     def _go(self, call: Callable[..., Any], ended: Callable[[Any, Work], None]) -> None:
         """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success."""

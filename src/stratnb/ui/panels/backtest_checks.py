@@ -15,6 +15,7 @@ from stratnb.market_data.archive import Archive, Series
 from stratnb.market_data.candles import Candles
 from stratnb.market_data.load import load_candles
 from stratnb.market_data.paths import typed_path
+from stratnb.market_data.synthetic import synthetic_market
 from stratnb.research.backtest import configure
 from stratnb.strategy.documents import build_config
 from stratnb.strategy.plan import Plan as Layout
@@ -22,11 +23,22 @@ from stratnb.ui.format import age, count, escape, stamp, to_number
 from stratnb.ui.panels.acting import followable
 from stratnb.view import Board
 
-__all__ = ["Checked", "Draft", "Examiner", "Plan", "engine_candles", "findings_html", "parse_number", "parse_time"]
+__all__ = [
+    "SYMBOL",
+    "Checked",
+    "Draft",
+    "Examiner",
+    "Plan",
+    "engine_candles",
+    "findings_html",
+    "parse_number",
+    "parse_time",
+]
 
 CANDLES_MOST: Final = 1_000_000
 DAY_MS: Final = 86_400_000
 COST_MOST: Final = 0.05
+SYMBOL: Final = "BTC/USDT"  # of synthetic candles, when none is given
 SIMULATION: Final = "execution.simulation."
 _NAMED: Final = "write the timeframe into the file's name, such as btc_usdt_5m.csv"
 _HINTS: Final = {
@@ -41,7 +53,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the fields say, as texts; `source` is Feed, File or Archive, `loaded` the id of a loaded strategy."""
+    """What the fields say, as texts; `source` is Feed, File, Archive or Synthetic, `loaded` a loaded strategy's id.
+
+    `many` candles of a `seed` are made for the synthetic source.
+    """
 
     strategy: str
     loaded: str
@@ -58,6 +73,8 @@ class Draft:
     taker: str
     maker: str
     slippage: str
+    many: str = ""
+    seed: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,14 @@ def engine_candles(board: Board, symbol: str, timeframe: str) -> Candles:
             "no_candles", f"{symbol} has no closed candle yet", value=symbol, hint="start the engine or choose a file"
         )
     return Candles(symbol, timeframe, rows[:, 5].astype(np.int64), *rows[:, :5].T)
+
+
+def synthetic(draft: Draft) -> Candles:
+    """Return the synthetic candles that a draft asks for; they are no real prices."""
+    many = parse_number(draft.many, "Candles", 100, CANDLES_MOST) or 20_000
+    seed = parse_number(draft.seed, "Seed", 0, 1e9) or 0
+    symbol = draft.symbol.strip() or SYMBOL
+    return synthetic_market([symbol], draft.timeframe, candles=int(many), seed=int(seed))[0]
 
 
 def parse_time(text: str, what: str, *, last: bool = False) -> int | None:
@@ -202,6 +227,8 @@ class Examiner:
             if not draft.symbol:
                 raise ConfigError("no_feed", "there is no feed", hint="start the engine, or choose a file")
             return engine_candles(self.board, draft.symbol, draft.timeframe)
+        if draft.source == "Synthetic":
+            return synthetic(draft)
         path = typed_path(draft.path.strip())
         if not draft.path.strip():
             what = "the candle file" if draft.source == "File" else "the archive's folder"

@@ -64,7 +64,7 @@ class ResultView(w.VBox):  # type: ignore[misc]
         return w.VBox([self.trades_head, self.trades, self.picture, styled(w.HBox(columns), "sn-thirds")])
 
     def _make_exports(self) -> w.Widget:
-        self.path = styled(field("Save run as", "run.json"), "sn-longfield")
+        self.path = styled(field("Save run as", "run.json or report.html"), "sn-longfield")
         self.save = btn("Save", tip="Write the run to a file of the kernel", do=lambda: self.on_save(self.path.value))
         self.exports = [self._export(what) for what in EXPORTS]
         self.link = styled(w.HTML(), "sn-off")

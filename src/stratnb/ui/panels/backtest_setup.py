@@ -10,13 +10,15 @@ import ipywidgets as w
 from stratnb.market_data.archive import Series
 from stratnb.strategy.documents import names
 from stratnb.ui.controls import chip, dropdown, field, segment, show, styled
-from stratnb.ui.panels.backtest_checks import Checked, Draft, findings_html
+from stratnb.ui.panels.backtest_checks import SYMBOL, Checked, Draft, findings_html
 from stratnb.ui.panels.performance_data import named
+from stratnb.ui.serve import data_files
 from stratnb.view import Board, EngineView, StrategyView
 
 __all__ = ["BacktestSetup"]
 
-SOURCES = ("Feed", "File", "Archive")
+SOURCES = ("Feed", "File", "Archive", "Synthetic")
+TIMEFRAMES_OFFERED = ("1m", "5m", "15m", "1h", "4h", "1d")
 
 
 class BacktestSetup(w.VBox):  # type: ignore[misc]
@@ -29,19 +31,27 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         self.strategy = dropdown("Strategy", [(name, ("library", name)) for name in names()])
         if "simple-levels" in names():
             self.strategy.value = ("library", "simple-levels")
-        self.data = segment(list(SOURCES), "Feed", "Where the candles come from")
+        files = data_files()
+        offered = SOURCES if board.view().markets else SOURCES[1:]
+        first = offered[0] if offered[0] == "Feed" or files else "Synthetic"
+        self.data = segment(list(offered), first, "Where the candles come from")
         self.symbol = dropdown("Symbol", [])
-        self.path = styled(field("Path", "CSV or Parquet file"), "sn-longfield")
+        kept = str(files[0]) if files else ""
+        self.path = styled(field("Path", "CSV or Parquet file", value=kept), "sn-longfield")
         self.named = field("Symbol", "from the file's name")
         self.repair = chip("Repair rows", False, "Mend faulty rows of the file instead of refusing it")
         self.series = dropdown("Series", [])
+        self.timeframe = dropdown("Timeframe", list(TIMEFRAMES_OFFERED), "5m")
+        self.many = field("Candles", "20000", value="20000")
+        self.seed = field("Seed", "7", value="7")
+        self.drawn = (self.timeframe, self.many, self.seed)
         self.start, self.end = field("From", "first candle, UTC"), field("To", "last candle, UTC")
         self.cash = field("Capital", "10000", value="10000")
         self.taker, self.maker = field("Taker fee", "strategy's own"), field("Maker fee", "strategy's own")
         self.slippage = field("Slippage", "strategy's own")
         self.findings = styled(w.HTML(), "sn-findings", "sn-off")
         rows = [
-            [self.strategy, self.data, self.symbol, self.path, self.named, self.repair, self.series],
+            [self.strategy, self.data, self.symbol, self.path, self.named, self.repair, self.series, *self.drawn],
             [self.start, self.end, self.cash, self.taker, self.maker, self.slippage],
         ]
         super().__init__([*(styled(w.HBox(row), "sn-addrow") for row in rows), self.findings])
@@ -60,9 +70,10 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         where, name = self.strategy.value
         row = next((s for s in view.strategies if where == "loaded" and s.strategy_id == name), None)
         source, path = self.data.value, self.path.value.strip()
-        symbol = {"Feed": self.symbol.value or "", "File": self.named.value.strip()}.get(source, "")
+        symbol = {"Feed": self.symbol.value or "", "Archive": ""}.get(source, self.named.value.strip())
         series = self.series.value if source == "Archive" else None
-        candles = {"Feed": symbol, "File": path.rsplit("/", 1)[-1]}.get(source, " ".join(series or ()))
+        names = {"Feed": symbol, "File": path.rsplit("/", 1)[-1], "Synthetic": f"synthetic {symbol or SYMBOL}"}
+        candles = names.get(source, " ".join(series or ()))
         return Draft(
             strategy=name if row is None else row.name,
             loaded=row.strategy_id if row else "",
@@ -71,7 +82,9 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
             path=path,
             symbol=symbol,
             series=series,
-            timeframe=view.feed.timeframe if view.feed else "1m",
+            timeframe=self.timeframe.value if source == "Synthetic" else view.feed.timeframe if view.feed else "1m",
+            many=self.many.value,
+            seed=self.seed.value,
             repair=bool(self.repair.value),
             start=self.start.value,
             end=self.end.value,
@@ -81,10 +94,10 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
             slippage=self.slippage.value,
         )
 
-    def show(self, checked: Checked) -> None:
-        """Show what a check found, and the series of an archive."""
-        self.findings.value = findings_html(checked)
-        show(self.findings, True)
+    def show(self, checked: Checked, *, quiet: bool = False) -> None:
+        """Show what a check found, unless that is shown elsewhere, and the series of an archive."""
+        self.findings.value = "" if quiet else findings_html(checked)
+        show(self.findings, not quiet)
         if checked.series or self.data.value == "Archive":
             self._offer(self.series, [(" ".join(series), series) for series in checked.series])
 
@@ -103,9 +116,12 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         """Show the fields of the chosen source."""
         source = self.data.value
         show(self.symbol, source == "Feed")
-        show(self.path, source != "Feed")
+        show(self.path, source in ("File", "Archive"))
         self.path.placeholder = "CSV or Parquet file" if source == "File" else "folder of the archive"
-        show(self.named, source == "File")
+        show(self.named, source in ("File", "Synthetic"))
+        self.named.placeholder = "from the file's name" if source == "File" else SYMBOL
+        for box in self.drawn:
+            show(box, source == "Synthetic")
         show(self.repair, source == "File")
         show(self.series, source == "Archive")
 

@@ -4,7 +4,7 @@ const library = () => window.Bokeh?.[BOKEH_VERSION] ?? (window.Bokeh?.version ==
 async function bokeh() {
   for (let i = 0; i < 1000 && !library(); i++) await new Promise(ok => setTimeout(ok, 10));
   if (!library()) throw Error('BokehJS is missing');
-  if (document.body.dataset.voila !== undefined) library().set_log_level?.('error'); // charts start empty: no range yet
+  if (document.body.dataset.voila !== undefined || document.body.classList.contains('sn-report')) library().set_log_level?.('error'); // charts start empty: no range yet
   return library();
 }
 
@@ -30,6 +30,13 @@ function column(value, buffers) {
   return new Float64Array(bytes);
 }
 
+// How many of the ascending values are below x.
+function below(values, x) {
+  let lo = 0, hi = values.length;
+  while (lo < hi) { const middle = (lo + hi) >> 1; if (values[middle] < x) lo = middle + 1; else hi = middle; }
+  return lo;
+}
+
 function offer(name, href) {
   const link = el('a');
   link.download = name;
@@ -48,6 +55,7 @@ class Canvas {
     this.root = Array.isArray(views) ? views[0] : views.roots ? [...views.roots][0] : views;
     this.doc = this.root.model.document;
     this.named = new Map();
+    this.levels = new Map();
     this.theme();
     this.quiet(this.box);
     this.watch = new MutationObserver(() => this.theme());
@@ -81,7 +89,29 @@ class Canvas {
     else if (op.op === 'set') target.data = columns(op.data, buffers);
     else if (op.op === 'stream') target.stream(columns(op.data, buffers), op.rollover);
     else if (op.op === 'patch') target.patch(this.changes(target, op.data));
+    else if (op.op === 'levels') this.levels.set(op.model, { ...op, parts: op.parts.map(part => columns(part, buffers)), shown: null });
     else throw Error(`unknown operation ${op.op}`);
+  }
+
+  // Of sources with several versions the finest is drawn that fits the view, with half a view of room on both sides.
+  zoom(start, end) {
+    for (const kept of this.levels.values()) {
+      const { key, most, parts, attrs } = kept, room = (end - start) / 2, inside = part => {
+        const times = part[key];
+        return [below(times, start), below(times, end)];
+      };
+      let at = parts.length - 1;
+      while (at > 0) { const [a, b] = inside(parts[at]); if (b - a <= most) break; at -= 1; }
+      const times = parts[at][key], from = below(times, start - room), to = below(times, end + room), shown = kept.shown;
+      const [a, b] = inside(parts[at]);
+      if (shown && shown.at === at && shown.from <= a && shown.to >= b) continue;
+      kept.shown = { at, from, to };
+      const target = this.by(kept.model), length = to - from;
+      const blank = Object.fromEntries(Object.keys(target.data).map(name => [name, new Float64Array(length).fill(NaN)]));
+      for (const name in parts[at]) blank[name] = parts[at][name].subarray(from, to);
+      for (const [name, properties] of attrs[at] || []) this.by(name).setv(properties);
+      target.data = blank;
+    }
   }
 
   // Index -1 is the last row, resolved here, so Python keeps no copy.

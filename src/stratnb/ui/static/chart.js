@@ -38,6 +38,7 @@ class Live {
     if (!this.range || !range || (this.free && !force)) return;
     this.free = false;
     this.range.setv({ start: range[0], end: range[1] });
+    this.canvas.zoom(range[0], range[1]);
   }
 
   // BokehJS fits a logarithmic axis to all rows; this fits it to candles, shown lines, stop and entry in view.
@@ -60,6 +61,7 @@ class Live {
   // Only a person's pan or zoom gets here: Python then stops following and pages older candles in.
   onRange() {
     if (this.applying) return;
+    this.canvas.zoom(this.range.start, this.range.end);
     this.fit();
     this.free = true;
     clearTimeout(this.timer);
@@ -133,13 +135,16 @@ async function chart({ model, el: host }) {
     return turn;
   };
   const onCaption = () => box.setAttribute('aria-label', model.get('caption'));
+  const onHeight = () => { box.style.height = model.get('height'); };
   await open();
   model.on('change:item', open);
   model.on('change:caption', onCaption);
+  model.on('change:height', onHeight);
   return () => {
     leave();
     model.off('change:item', open);
     model.off('change:caption', onCaption);
+    model.off('change:height', onHeight);
     turn.then(() => drawing?.close());
   };
 }

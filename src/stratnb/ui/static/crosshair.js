@@ -90,6 +90,7 @@ class Crosshair {
     put('Vol', this.number(data.v[k], 1));
     for (const [key, label, line] of cfg.lines || []) if (data[key]) put(label, this.number(data[key][k]), { line });
     for (const [key, label] of cfg.levels || []) if (data[key]) put(label, this.number(data[key][k]));
+    if (!cfg.actions) return;
     put('Decision', this.decided(data, k, cfg) || 'none');
     this.top.lastChild.classList.add('is-row');
   }

@@ -1,0 +1,146 @@
+"""Trials: what a sweep runs, as plain data that another process takes, and the rows that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stratnb.errors import ConfigError
+from stratnb.market_data.candles import Candles, market_from
+from stratnb.model import Market
+from stratnb.research.batch import run_batch, track_of
+from stratnb.research.gaps import OnGap
+from stratnb.research.measure import BLOCKS, FIGURES, blocks_of, daily_sharpes, measure
+from stratnb.services.ledger import AccountLimits
+from stratnb.strategy.plan import Plan
+from stratnb.strategy.variants import Variants, reasons
+
+__all__ = ["Job", "Rows", "Runner", "joined"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all trials of a sweep; `document` says everything but the overrides and the values."""
+
+    document: Mapping[str, Any]
+    paths: tuple[str, ...]
+    candles: Candles
+    market: Market | None
+    cash: float
+    limits: AccountLimits | None
+    overrides: Mapping[str, Any]
+    on_gap: OnGap
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a sweep's table: numbers of trials, their values, figures, per-day Sharpe ratios, blocks and errors."""
+
+    trials: Ints
+    values: list[tuple[Any, ...]]
+    figures: Mapping[str, Floats]
+    sharpes: Floats
+    blocks: Floats
+    errors: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.trials)
+
+    def taken(self, places: Ints) -> Rows:
+        """Return the rows at some places."""
+        return Rows(
+            trials=self.trials[places],
+            values=[self.values[k] for k in places],
+            figures={name: column[places] for name, column in self.figures.items()},
+            sharpes=self.sharpes[places],
+            blocks=self.blocks[places],
+            errors=[self.errors[k] for k in places],
+        )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return rows together, in the order of their trials."""
+    if not parts:
+        none = np.empty(0)
+        return Rows(np.empty(0, np.int64), [], dict.fromkeys(FIGURES, none), none, np.empty((0, BLOCKS, 3)), [])
+    whole = Rows(
+        trials=np.concatenate([part.trials for part in parts]),
+        values=[value for part in parts for value in part.values],
+        figures={name: np.concatenate([part.figures[name] for part in parts]) for name in FIGURES},
+        sharpes=np.concatenate([part.sharpes for part in parts]),
+        blocks=np.concatenate([part.blocks for part in parts]),
+        errors=[error for part in parts for error in part.errors],
+    )
+    return whole.taken(np.argsort(whole.trials, kind="stable"))
+
+
+class Runner:
+    """Runs trials of a job in this process; what it prepares is kept between calls."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.track = track_of(job.candles, job.on_gap)
+        self.variants = Variants(
+            job.document,
+            job.paths,
+            symbol=job.candles.symbol,
+            base=job.candles.timeframe,
+            market=job.market,
+            market_for=partial(_market, job.candles),
+            overrides=job.overrides,
+        )
+
+    def run(self, trials: Sequence[int], values: Sequence[tuple[Any, ...]], *, threads: int = 1) -> Rows:
+        """Return the rows of trials with their values; a refused document or a failing block is a row's error."""
+        plans: list[Plan] = []
+        errors = [""] * len(trials)
+        good: list[int] = []
+        for k, own in enumerate(values):
+            try:
+                plan = self.variants.plan(own)
+                self.check_length(plan)
+            except ConfigError as error:
+                errors[k] = reasons(error)
+            else:
+                plans.append(plan)
+                good.append(k)
+        batch = run_batch(plans, self.track, cash=self.job.cash, limits=self.job.limits, threads=threads)
+        for k, failed in zip(good, batch.errors, strict=True):
+            errors[k] = failed
+        figures = measure(batch, days=self.track.days)
+        return Rows(
+            trials=np.array(trials, np.int64),
+            values=list(values),
+            figures={name: _spread(figures[name], good, len(trials), np.nan) for name in FIGURES},
+            sharpes=_spread(daily_sharpes(batch), good, len(trials), np.nan),
+            blocks=_spread(blocks_of(batch), good, len(trials), 0.0),
+            errors=errors,
+        )
+
+    def check_length(self, plan: Plan) -> None:
+        """Raise `ConfigError` when the candles end before the strategy could decide once."""
+        have = len(self.track.rows)
+        need = plan.warmup * (plan.primary_ms // plan.base_ms)
+        if need >= have:
+            text = f"the strategy needs {need} candles before its first decision, and there are {have}"
+            raise ConfigError("candles_short", text, value=have, hint="load more, or choose shorter look-backs")
+
+
+def _market(candles: Candles, kind: Any) -> Market:
+    return market_from(candles, kind=kind)
+
+
+def _spread(values: Floats, places: Sequence[int], count: int, blank: float) -> Floats:
+    """Return values at their places among a number of rows."""
+    out = np.full((count, *values.shape[1:]), blank)
+    out[list(places)] = values
+    return out

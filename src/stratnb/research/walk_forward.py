@@ -1,0 +1,129 @@
+"""Walk-forward: parameters are chosen on one window and traded on the next, which had no part in the choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from stratnb.errors import ConfigError, positive
+from stratnb.market_data.candles import Candles, market_from
+from stratnb.model import Market
+from stratnb.research.backtest import Strategy, configure
+from stratnb.research.ledger import Ledger
+from stratnb.research.stretch import run_stretch
+from stratnb.research.sweep import Sweep, sweep
+from stratnb.research.walked import WalkForward, WindowResult
+from stratnb.research.windows import Mode, Span, Window, windows_of
+from stratnb.services.ledger import AccountLimits
+
+__all__ = ["WalkForward", "walk_forward"]
+
+Progress = Callable[[int, int], None]
+
+
+def walk_forward(
+    strategy: Strategy,
+    candles: Candles,
+    space: Mapping[str, Any],
+    *,
+    train: Span,
+    test: Span,
+    mode: Mode = "rolling",
+    purge: Span = 0,
+    embargo: Span = 0,
+    objective: str = "sharpe",
+    market: Market | None = None,
+    cash: float = 10_000.0,
+    limits: AccountLimits | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    ledger: Ledger | Literal[False] | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    **search: Any,
+) -> WalkForward:
+    """Sweep each training window, trade its best on the test window behind it, and join the tests to one curve.
+
+    Windows are those of `windows_of`. A test starts flat with blocks warmed up on the candles of its training window
+    (and the embargo), and is closed out at its end; nothing behind the end of the training has a part in the choice.
+    What is not known of the market is inferred from the first training window. `search` are further options of `sweep`
+    (`method`, `trials`, `seed`, `threads`, `client`, `max_trials`, `on_gap`). Trials are counted in `ledger` as by
+    `sweep`; `progress(done, all)` counts trials over all windows; after a cancel the windows done so far are returned.
+    Raises `ConfigError` before anything runs.
+    """
+    if not isinstance(candles, Candles) or not positive(cash):
+        what, hint = (candles, "load them with load_candles") if positive(cash) else (cash, "give cash above 0")
+        raise ConfigError("type", f"{repr(what)[:80]} is not usable here", value=repr(what)[:80], hint=hint)
+    windows = windows_of(candles, train=train, test=test, mode=mode, purge=purge, embargo=embargo)
+    seen = candles[slice(*windows[0].train)]
+    if market is None:
+        plan, _ = configure(strategy, seen, overrides=overrides)
+        market = market_from(seen, kind=plan.market.kind)
+    if isinstance(space, Mapping):
+        space = {path: list(values) if isinstance(values, Iterator) else values for path, values in space.items()}
+    account = {"market": market, "cash": cash, "limits": limits}
+    counting = ledger if ledger is False else _Counting(ledger)
+    asked = search | account | {"objective": objective, "ledger": counting, "cancelled": cancelled}
+    found: list[WindowResult] = []
+    for k, window in enumerate(windows):
+        told = None if progress is None else _counted(progress, k, len(windows))
+        seen = candles[slice(*window.train)]
+        trained = sweep(strategy, seen, space, overrides=overrides, progress=told, **asked)
+        if not trained.complete:
+            break
+        found.append(_tested(candles, window, trained=trained, account=account))
+    return WalkForward(
+        windows=tuple(found),
+        planned=windows,
+        candles=candles,
+        objective=objective,
+        mode=mode,
+        capital=next((each.result.capital for each in found if each.result is not None), cash),
+    )
+
+
+class _Counting(Ledger):
+    """A ledger to which the training windows tell that a trial was made, not how it went in so short a time."""
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._whole = Ledger() if ledger is None else ledger
+        super().__init__(self._whole.path)
+
+    def note(self, study: str, trials: Sequence[str], sharpes: Sequence[float]) -> None:
+        """Count the trials without their Sharpe ratios."""
+        self._whole.note(study, trials, [math.nan] * len(sharpes))
+
+
+def _counted(progress: Progress, k: int, windows: int) -> Progress:
+    """Return a progress of one window's trials as that of all windows."""
+    return lambda done, trials: progress(k * trials + done, windows * trials)
+
+
+def _tested(candles: Candles, window: Window, *, trained: Sweep, account: Mapping[str, Any]) -> WindowResult:
+    """Trade the best of a training window on its test window; without a best nothing is traded."""
+    best, row = trained.best, trained.best_row
+    if best is None or row is None:
+        return WindowResult(window, None, trained.count, None, None, None, None, None, {})
+    start, (first, stop) = window.train[0], window.test
+    own = candles[start:stop]
+    plan, findings = configure(trained.backtest().plan.config, own, market=account["market"])
+    cash, limits = account["cash"], account["limits"]
+    result = run_stretch(plan, own, cash=cash, limits=limits, before=first - start, findings=findings)
+    outside: dict[str, float | None] = {**result.figures, "pnl": float(result.equity_curve[-1] - result.capital)}
+    return WindowResult(
+        window=window,
+        chosen=best,
+        trials=trained.count,
+        inside=row[trained.objective],
+        outside=outside.get(trained.objective),
+        growth_inside=row["cagr"],
+        growth_outside=outside["cagr"],
+        result=result,
+        ranges={path: _range(trained.frame[path].tolist()) for path in best},
+    )
+
+
+def _range(values: Sequence[object]) -> float | None:
+    """Return the width of a searched parameter, None for one that is no number."""
+    numbers = [float(value) for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    return max(numbers) - min(numbers) if len(numbers) == len(values) and numbers else None

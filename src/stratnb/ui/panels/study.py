@@ -1,0 +1,306 @@
+"""What the panels of sweep and walk-forward share: strategy, candles, ranges, a check of all, and work in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import ipywidgets as w
+
+from stratnb.errors import ConfigError, Finding, Refused
+from stratnb.research.space import Space, axes_of
+from stratnb.strategy.documents import build_config
+from stratnb.ui.controls import btn, show, styled
+from stratnb.ui.format import age, count, escape
+from stratnb.ui.panels.acting import ActingPanel
+from stratnb.ui.panels.backtest_checks import Checked, Draft, Examiner, findings_html
+from stratnb.ui.panels.backtest_setup import BacktestSetup
+from stratnb.ui.panels.space_editor import SpaceEditor
+from stratnb.ui.panels.space_parameters import Parameter, parameters_of
+from stratnb.ui.work import Work
+from stratnb.view import Board, EngineView
+
+__all__ = ["Asked", "Study", "StudyPanel"]
+
+MANY: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the fields say: the draft of strategy and candles, the space as given, and its options."""
+
+    draft: Draft
+    space: Mapping[str, Any]
+    faults: tuple[Finding, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a check made of it: the plan and its candles, the whole document, what can vary, and the search space."""
+
+    asked: Asked
+    checked: Checked
+    document: Mapping[str, Any] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    space: Space | None = None
+
+    @property
+    def trials(self) -> int:
+        """Return how many combinations would be tried."""
+        return 0 if self.space is None else self.space.count
+
+    @property
+    def blocked(self) -> bool:
+        """Return whether something forbids the run."""
+        return self.checked.blocked or self.space is None
+
+
+class Paused(Work):
+    """Work that can be held: between two reports of progress it waits until it may go on."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._may_go = threading.Event()
+        self._may_go.set()
+        super().__init__(call)
+
+    @property
+    def held(self) -> bool:
+        """Return whether it waits."""
+        return not self._may_go.is_set()
+
+    def hold(self, on: bool) -> None:
+        """Let it wait after the next report of progress, or go on."""
+        self._may_go.clear() if on else self._may_go.set()
+
+    def cancel(self) -> None:
+        """Ask the work to end early; what was held goes on to its end."""
+        super().cancel()
+        self._may_go.set()
+
+    def _progress(self, done: float, total: float = 1.0) -> None:
+        super()._progress(done, total)
+        self._may_go.wait()
+
+
+class StudyPanel(ActingPanel):
+    """A panel that tries many parameters beside the engine: a worker thread computes, only the pump writes widgets."""
+
+    local: ClassVar[bool] = True
+    hz: ClassVar[float] = 2.0
+    verb: ClassVar[str] = "Run"
+    empty: ClassVar[tuple[str, str]] = ("Nothing tried yet", "Choose parameters and press Run.")
+
+    def __init__(self, board: Board) -> None:
+        self._examine = Examiner(board)
+        self._work: Paused | None = None
+        self._edited = True
+        self._checking = False
+        self._view: EngineView | None = None
+        self._known: tuple[Any, Any] = (None, None)
+        super().__init__(board)
+
+    def options(self) -> list[w.Widget]:
+        """Return the rows of options of this study; called once."""
+        return []
+
+    def result(self) -> w.Widget:
+        """Return the place of the result; called once."""
+        return w.VBox([])
+
+    def chosen(self) -> Mapping[str, Any]:
+        """Return the options as texts and values."""
+        return {}
+
+    def judge(self, study: Study, findings: list[Finding]) -> Space | None:
+        """Return the space of a study, and add what is wrong with its options to the findings."""
+        raise NotImplementedError
+
+    def say(self, study: Study) -> str:
+        """Return in words what would run."""
+        raise NotImplementedError
+
+    def compute(self, study: Study, **hooks: Any) -> Any:
+        """Return the result of a study; runs in a worker thread."""
+        raise NotImplementedError
+
+    def finished(self, study: Study, result: Any, work: Work) -> None:
+        """Show a result."""
+        raise NotImplementedError
+
+    def body(self) -> list[w.Widget]:
+        """Make fields, ranges, options, progress and the place of the result."""
+        self.setup = BacktestSetup(self.board)
+        self.space = SpaceEditor()
+        self.setup.changed = self.space.changed = self.touched
+        self.findings = styled(w.HTML(), "sn-findings")
+        self.start = btn(self.verb, "primary", "play", f"{self.verb}; the engine goes on", do=self.run)
+        self.pause = btn("Pause", icon="pause", tip="Hold, or go on", do=self.hold)
+        self.cancel = btn("Cancel", tip="End early; what is done is kept", do=self.cancel_run)
+        self.bar = styled(w.FloatProgress(value=0.0, max=1.0, description="Progress"), "sn-progress", "sn-nolabel")
+        self.status = styled(w.HTML(), "sn-muted")
+        self.running = styled(w.HBox([self.bar, self.status, self.pause, self.cancel]), "sn-row", "sn-off")
+        first, then = map(escape, self.empty)
+        self.blank = styled(w.HTML(f"<strong>{first}</strong><span>{then}</span>"), "sn-empty")
+        controls = styled(w.HBox([self.start, self.running]), "sn-addrow")
+        return [self.setup, self.space, *self.options(), self.findings, controls, self.blank, self.result()]
+
+    def paint(self, view: EngineView) -> None:
+        """Offer what can be run, check what was edited and show how far the work is."""
+        self._view = view
+        self.setup.paint(view)
+        work = self._work
+        if work is not None:
+            self.bar.value = work.fraction
+            self.status.value = f"<span>{escape(_progress(work))}</span>"
+        elif self._edited and not self._checking:
+            self._check()
+
+    def touched(self) -> None:
+        """A field was edited: it is checked at the next paint."""
+        self._edited = True
+
+    def ask(self) -> Asked:
+        """Return what the fields say."""
+        assert self._view is not None
+        faults: list[Finding] = []
+        space = self.space.space(faults)
+        return Asked(self.setup.draft(self._view), space, tuple(faults), self.chosen())
+
+    def _check(self) -> None:
+        """Check the fields without running anything."""
+        self._edited, self._checking, asked = False, True, self.ask()
+
+        def _shown(job: Any) -> None:
+            self._checking = False
+            if job.error is not None:
+                self.refuse(job.error)
+            elif not self._edited:
+                self._judged(job.result())
+
+        self.pump.track(Work(lambda **_: self._study(asked)), _shown)
+
+    def _judged(self, study: Study) -> None:
+        """Show what a check found: findings, what can vary, and how much would run."""
+        self.setup.show(study.checked, quiet=True)
+        self.space.offer(study.parameters)
+        checked = study.checked if study.blocked else _with(study.checked, self.say(study))
+        self.findings.value = findings_html(checked) if study.checked.findings or not study.blocked else ""
+
+    def _study(self, asked: Asked) -> Study:
+        """Return everything a run needs, and every finding; runs in a worker thread."""
+        checked = self._examine(asked.draft)
+        findings = [*checked.findings, *asked.faults]
+        document, parameters = self._opened(checked)
+        study = Study(asked, checked, document, parameters)
+        space = None
+        if asked.space and not asked.faults and document is not None:
+            axes, wrong = axes_of(asked.space)
+            findings += wrong
+            if not wrong:
+                study = Study(asked, checked, document, parameters, Space(axes))
+                space = self.judge(study, findings)
+        return Study(asked, _found(checked, findings), document, parameters, space)
+
+    def _opened(self, checked: Checked) -> tuple[Mapping[str, Any] | None, tuple[Parameter, ...]]:
+        """Return the whole document of the plan, and what can vary in it; kept until the plan changes."""
+        plan = checked.plan
+        key = (repr(plan.strategy), tuple(sorted(plan.overrides.items())))
+        if self._known[0] != key:
+            try:
+                config = build_config(plan.strategy, overrides=plan.overrides or None).config
+            except ConfigError:
+                return None, ()  # the check of the strategy says it
+            self._known = (key, (config.to_document(), parameters_of(config)))
+        found: tuple[Mapping[str, Any], tuple[Parameter, ...]] = self._known[1]
+        return found
+
+    def run(self) -> None:
+        """Check what the fields describe and run it; a second run waits for the first to end."""
+        if self._work is not None or self._view is None:
+            return
+        self._edited, asked = False, self.ask()
+
+        def _call(**hooks: Any) -> tuple[Study, Any]:
+            study = self._study(asked)
+            if not asked.space and not study.checked.blocked:
+                raise ConfigError("no_parameter", "no parameter varies", hint="choose one and press Add")
+            return study, None if study.blocked else self.compute(study, **hooks)
+
+        self.go(_call, self._ended)
+
+    def _ended(self, found: tuple[Study, Any], work: Work) -> None:
+        study, result = found
+        self._judged(study)
+        if result is not None:
+            show(self.blank, False)
+            self.finished(study, result, work)
+
+    def go(self, call: Callable[..., Any], ended: Callable[[Any, Work], None]) -> None:
+        """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success."""
+        if self._work is not None:
+            return
+        self.dismiss()
+        self.tell("")
+        self._work = work = Paused(call)
+        self._lock(True)
+
+        def _done(job: Any) -> None:
+            self._work = None
+            self._lock(False)
+            if isinstance(job.error, Refused) and job.error.code == "canceled":
+                self.tell(f"Canceled: {job.error.message}.")
+            elif job.error is not None:
+                self.refuse(job.error)
+            else:
+                ended(job.result(), work)
+
+        self.pump.track(work, _done)
+        self.repaint()
+
+    def hold(self) -> None:
+        """Hold the work, or let it go on."""
+        if self._work is not None:
+            self._work.hold(not self._work.held)
+            self.pause.description = "Resume" if self._work.held else "Pause"
+            self.repaint()
+
+    def cancel_run(self) -> None:
+        """Ask the work to end early."""
+        if self._work is not None:
+            self._work.cancel()
+            self.repaint()
+
+    def _lock(self, on: bool) -> None:
+        """Disable what must wait while work is done, and show its progress."""
+        self.start.disabled = on
+        self.pause.description = "Pause"
+        self.bar.value, self.status.value = 0.0, ""
+        show(self.running, on)
+
+
+def _found(checked: Checked, findings: list[Finding]) -> Checked:
+    """Return a check with other findings, each once."""
+    each = tuple({(one.severity, str(one)): one for one in findings}.values())
+    return Checked(checked.plan, checked.candles, each, checked.summary, checked.series)
+
+
+def _with(checked: Checked, words: str) -> Checked:
+    """Return a check whose summary says more."""
+    summary = f"{checked.summary}; {words}" if words else checked.summary
+    return Checked(checked.plan, checked.candles, checked.findings, summary, checked.series)
+
+
+def _progress(work: Paused) -> str:
+    """Return how far work is: share, trials a second and the rest."""
+    if work.cancelled:
+        return "Canceling"
+    if work.held:
+        return f"{work.fraction:.0%}, held"
+    if work.rate is None:
+        return "Preparing"
+    rest = "" if work.remaining_s is None else f", {age(work.remaining_s)} left"
+    rate = count(int(work.rate)) if work.rate >= 10 else f"{work.rate:.1f}"
+    return f"{work.fraction:.0%}, {rate} trials/s{rest}"
