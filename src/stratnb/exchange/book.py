@@ -172,7 +172,9 @@ class PaperBook:
             raise RetryLater("paper_book", text, hint=hint) from error
 
     def _insert(self, order_id: str, symbol: str, rows: Floats) -> None:
-        for number, row in enumerate(rows):
+        sql = "select count(*) from executions where order_id = ?"
+        before = self._db.execute(sql, (order_id,)).fetchone()[0]
+        for number, row in enumerate(rows, before):
             self._db.execute(
                 "insert into executions (fill_id, order_id, symbol, signed, time_ms, fill) values (?, ?, ?, ?, ?, ?)",
                 (

@@ -22,6 +22,7 @@ from stratnb.kernels.layout import (
     REASON_EXIT,
     REASON_KILL,
     REASON_MANUAL,
+    REASON_OVERFILL,
     REASON_RISK,
     REASON_SWITCH,
     REASON_TARGET,
@@ -45,6 +46,7 @@ FILL_REASONS = {
     REASON_SWITCH: "switch_close",
     REASON_TRANSFER: "transfer",
     REASON_ADOPTED: "adopted_stop",
+    REASON_OVERFILL: "overfill",
 }
 
 
