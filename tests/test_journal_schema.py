@@ -105,9 +105,9 @@ def test_a_newer_file_is_refused_unchanged(old: Path, stored: str) -> None:
         assert caught.value.code == "journal_schema"
         assert stored in caught.value.message
     assert old.read_bytes() == before
-    assert [file.name for file in old.parent.iterdir() if not file.name.endswith(("-shm", "-mark")) and file.stat().st_size] == [
-        "j.sqlite"
-    ]
+    assert [
+        file.name for file in old.parent.iterdir() if not file.name.endswith(("-shm", "-mark")) and file.stat().st_size
+    ] == ["j.sqlite"]
 
 
 @pytest.mark.parametrize("stored", ["0", "-1", "two", ""])
