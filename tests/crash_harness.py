@@ -29,8 +29,11 @@ from stratnb.exchange.book import PaperBook
 from stratnb.exchange.paper import PaperExchange
 from stratnb.journal import Journal
 from stratnb.journal.check import check_journal
+from stratnb.kernels import layout as at
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
+from stratnb.multi.lane import Lane
+from stratnb.services.reserved import ORPHAN, reserved_id
 from trading_cases import FREE, document, market, wander
 
 FAST = {"query_delays_s": (0.002, 0.004), "absences": 3, "absence_spacing_s": 0.001, "unknown_grace_s": 0.005}
@@ -64,7 +67,7 @@ class Case:
 
 
 def cases(length: int = 260) -> tuple[Case, ...]:
-    """Return what is killed: spot, linear in both directions with targets, one that fails, and one with switches."""
+    """Return what is killed: spot, linear in both directions with targets, lost answers, switches, a busy person."""
     one, two = wander(length, 11, gaps=2), wander(length, 12, symbol="BBB/USDT")
     spot = (market(), market("BBB/USDT"))
     linear = tuple(market(each.symbol, kind="linear", max_leverage=5.0) for each in (one, two))
@@ -80,12 +83,21 @@ def cases(length: int = 260) -> tuple[Case, ...]:
     more = (*docs, (document("other", **near), two.symbol))
     turned = tuple((document(f"both-{n}", **both), each.symbol) for n, each in enumerate((one, two)))
     acts = ((40, "pause", 0), (70, "close", 1), (100, "resume", 0), (150, "close", 0), (200, "close", 2))
-    switches = tuple((at, "switch", number) for at, number in ((40, 1), (80, 0), (120, 1), (160, 0), (200, 1)))
+    switches = tuple((when, "switch", number) for when, number in ((40, 1), (80, 0), (120, 1), (160, 0), (200, 1)))
+    hands = (
+        *((when, "part", number) for when in (20, 47, 90, 141, 210) for number in (0, 1, 2)),
+        *((when, "cancel", number) for when in (24, 33, 57, 76, 163, 214, 231) for number in (0, 2)),
+        *((64, "remove", 2), (72, "add", 2), (110, "kill", 0), (118, "release", 0), (240, "kill", 0)),
+        *((when, "close", 1) for when in range(125, 150, 3)),
+        *((when, act, number) for when in range(126, 151, 3) for act, number in (("leave", 0), ("adopt", 1))),
+        *((180, "add", 0), (195, "close", 1)),
+    )
     return (
         Case("spot", (one, two), spot, more, acts),
         Case("linear", (one, two), linear, turned, acts=((60, "close", 0), (130, "close", 1)), loss=0.05),
         Case("lost", (one, two), spot, more, acts, loss=0.1),
         Case("switches", (one, two), spot, docs, switches, mode="exclusive", loss=0.05),
+        Case("hands", (one, two), spot, more, tuple(sorted(hands, key=lambda act: act[0])), loss=0.05),
     )
 
 
@@ -135,43 +147,147 @@ def insist(act: Callable[[], Any]) -> Any:
     raise AssertionError("it never came through")
 
 
-def trade(engine: Engine, case: Case) -> None:
-    """Take a case to its end from wherever the engine is."""
+def trade(engine: Engine, case: Case) -> set[str]:
+    """Take a case to its end from wherever the engine is; return the acts of a person that changed anything."""
     keys = [f"{doc['name']}@{symbol}#main" for doc, symbol in case.strategies]
     if engine.desk.feed.position == 0:
-        known = {record.strategy_id: record.state for record in engine.list()}
         for (doc, symbol), key in zip(case.strategies, keys, strict=True):
-            if key not in known:
+            if not engine.desk.registry.has(key):
                 engine.add(doc, symbol)
         for number, key in enumerate(keys):
             if engine.desk.registry.get(key).state == "dormant" and (case.mode == "parallel" or number == 0):
                 engine.activate(key)
+    acted = set()
     for when, act, number in (*case.acts, (case.length + 1, "", 0)):
         position = engine.desk.feed.position
         if position < when:
             engine.step(min(when, case.length + 1) - position)
-        if engine.desk.feed.position == when:
-            perform(engine, act, keys[number])
+        if engine.desk.feed.position == when and act and ACTS[act](engine, *case.strategies[number]):
+            acted.add(act)
+    return acted
 
 
-def perform(engine: Engine, act: str, key: str) -> None:
-    """Do one thing a person does, unless it was done before a kill."""
-    lane = engine.desk.lane(key)
-    if act == "pause" and not lane.paused:
-        engine.pause(key)
-    elif act == "resume" and lane.paused:
-        engine.resume(key)
-    elif act == "close":
-        insist(lambda: engine.close_position(key))
-    elif act == "switch" and engine.desk.registry.get(key).state != "active":
+def _lane(engine: Engine, doc: dict[str, Any], symbol: str) -> Lane | None:
+    """Return the lane of a strategy, None when it is not loaded."""
+    key = f"{doc['name']}@{symbol}#main"
+    return engine.desk.lane(key) if engine.desk.registry.has(key) else None
 
-        def switch() -> None:
-            result = engine.switch(key, policy="close")
-            if not result.success:
-                assert result.error is not None
-                raise RetryLater(*result.error)
 
-        insist(switch)
+def _pause(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    lane = _lane(engine, doc, symbol)
+    if lane is None or lane.paused:
+        return False
+    engine.pause(lane.context.strategy_id)
+    return True
+
+
+def _resume(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    lane = _lane(engine, doc, symbol)
+    if lane is None or not lane.paused:
+        return False
+    engine.resume(lane.context.strategy_id)
+    return True
+
+
+def _close(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    lane = _lane(engine, doc, symbol)
+    return lane is not None and bool(insist(lambda: engine.close_position(lane.context.strategy_id)))
+
+
+def _part(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    """Close half of a position, once: what was filled by hand at this moment is known by its time."""
+    lane = _lane(engine, doc, symbol)
+    if lane is None:
+        return False
+    book, now_ms = lane.context.book, engine.desk.now_ms()
+
+    def close() -> bool:
+        engine.desk.orders.check_resolved(book.strategy_id)
+        by_hand = [row for row in book.fill_rows if row[at.F_REASON] == at.REASON_MANUAL and row[at.F_TIME] == now_ms]
+        return not by_hand and engine.close_position(book.strategy_id, 0.5)
+
+    return bool(insist(close))
+
+
+def _cancel(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    lane = _lane(engine, doc, symbol)
+    return lane is not None and engine.cancel_order(lane.context.strategy_id)
+
+
+def _remove(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    lane = _lane(engine, doc, symbol)
+    if lane is None:
+        return False
+    insist(lambda: engine.remove(lane.context.strategy_id, policy="close"))
+    return True
+
+
+def _leave(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    """Remove a strategy that holds something, without its position."""
+    lane = _lane(engine, doc, symbol)
+    holds = any(owner.context.book.quantity for owner in engine.desk.owners.values())
+    if lane is None or (not lane.context.book.quantity and not holds):
+        return False
+    insist(lambda: engine.remove(lane.context.strategy_id, policy="keep_orphan"))
+    return True
+
+
+def _adopt(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    """Adopt what was left, when there is anything and the strategy is flat."""
+    lane, orphan = _lane(engine, doc, symbol), engine.desk.owners.get(reserved_id(ORPHAN, symbol))
+    if lane is None or orphan is None or not orphan.context.book.quantity or not lane.context.book.is_flat:
+        return False
+    stop = round(float(orphan.context.book.row[at.B_MARK]) * 0.99, 2)
+    insist(lambda: engine.adopt_orphan(symbol, lane.context.strategy_id, stop, author="test", reason="test"))
+    return True
+
+
+def _add(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    lane = _lane(engine, doc, symbol)
+    key = engine.add(doc, symbol) if lane is None else lane.context.strategy_id
+    if engine.desk.registry.get(key).state == "dormant":
+        engine.activate(key)
+        return True
+    return False
+
+
+def _kill(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    def pull() -> None:
+        engine.kill("test")
+        if any(lane.context.book.quantity for lane in engine.desk.everyone()):
+            raise RetryLater("order_unresolved", "not everything is closed yet")
+
+    insist(pull)
+    return True
+
+
+def _release(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    if engine.desk.services.risk.state == "ACTIVE":
+        return False
+    engine.release("test", "test")
+    return True
+
+
+def _switch(engine: Engine, doc: dict[str, Any], symbol: str) -> bool:
+    key = f"{doc['name']}@{symbol}#main"
+    if engine.desk.registry.get(key).state == "active":
+        return False
+
+    def switch() -> None:
+        result = engine.switch(key, policy="close")
+        if not result.success:
+            assert result.error is not None
+            raise RetryLater(*result.error)
+
+    insist(switch)
+    return True
+
+
+# What a person does, unless it was done before a kill; each returns whether it changed anything.
+ACTS: dict[str, Callable[[Engine, dict[str, Any], str], bool]] = {
+    **{"pause": _pause, "resume": _resume, "close": _close, "part": _part, "cancel": _cancel, "remove": _remove},
+    **{"leave": _leave, "adopt": _adopt, "add": _add, "kill": _kill, "release": _release, "switch": _switch},
+}
 
 
 def prove(engine: Engine, path: Path) -> None:
@@ -279,7 +395,7 @@ class Trial:
         self._folder = folder
         self._rng = random.Random(f"{case.name}{seed}")
         with case.engine(None) as engine:
-            trade(engine, case)
+            self.acted = trade(engine, case)
             self.twin = ended(engine)
         self.trades = sum(map(len, self.twin.fills.values()))
         self._points, self._needed_s = 1_000, 1.0

@@ -472,6 +472,38 @@ def test_without_the_lease_nothing_is_taken(place: Place) -> None:
         asyncio.run(used.close())
 
 
+def test_a_row_that_comes_as_taken_is_refused_and_those_that_run_are_left_alone(place: Place) -> None:
+    lease = Lease(place.path, "paper")
+    assert lease.acquire() is None
+
+    async def play() -> None:
+        going = asyncio.Event()
+
+        async def run(command: str, args: dict[str, Any], sender: Sender) -> str:
+            await going.wait()
+            return "ok"
+
+        receiver = CommandReceiver(place.path, place.tokens, run, lease=lease, now_ms=lambda: place.now_ms)
+        running = place.send("pause")
+        assert await receiver.poll() == 1
+        forged = place.send("kill")
+        with place.journal.database.transaction() as connection:
+            connection.execute(text(f"UPDATE commands SET state = 'taken' WHERE id = {forged}"))
+        assert await receiver.poll() == 0
+        assert place.result(running).state == "taken"
+        assert (place.result(forged).state, place.result(forged).code) == ("refused", "command_taken")
+        assert receiver.refused["command_taken"] == 1
+        going.set()
+        await receiver.settle()
+        assert place.result(running).state == "done"
+        assert await receiver.poll() == 0
+        await receiver.close()
+
+    asyncio.run(play())
+    lease.release()
+    assert place.done == []
+
+
 def test_commands_do_not_disturb_the_writer(place: Place) -> None:
     for number in range(5):
         place.journal.insert("equity", {"scope": "", "time_ms": number, "equity": 1.0})

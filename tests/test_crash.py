@@ -37,3 +37,4 @@ def test_every_case_trades_and_what_a_person_does_shows(tmp_path: Path) -> None:
         trial = Trial(case, tmp_path, 1)
         assert trial.trades > 20
         assert all(trial.twin.fills.values())
+        assert trial.acted == {act for _, act, _ in case.acts}

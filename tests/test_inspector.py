@@ -172,7 +172,7 @@ def test_checks_after_the_one_that_denied_are_not_reached() -> None:
 
 
 CHECKS = (
-    *("Health of the newest trades", "Trading state", "Cooldown after a close", "Pauses", "Price", "Slippage", "Stop"),
+    *("Trading state", "Cooldown after a close", "Pauses", "Health of the newest trades", "Price", "Slippage", "Stop"),
     *("Loss at the stop", "Loss at all stops", "Quantity", "Notional", "Largest order", "Margin and fee"),
     *("Orders in 10 s", "Orders in 10 s, account", "Open positions", "Open orders", "Exposure of the strategy"),
     *("Net in the market", "Gross in the market", "Gross of the account", "Liquidation", "Trades of the day"),
@@ -190,6 +190,22 @@ def test_every_entry_shows_all_checks_in_the_order_of_the_kernel(run: Engine) ->
             steps = named(made.sizing)
             factors = [steps[word] for word in ("Losses in a row", "Health of the trades", "Drawdown")]
             assert all(check.value.startswith("×") for check in factors)
+
+
+def test_a_drawdown_that_leaves_no_size_is_named_as_the_drawdown() -> None:
+    with Engine("inspected", candles=CANDLES) as engine:
+        key = engine.add("simple-levels", overrides={"risk.max_drawdown": 0.0002})
+        engine.activate(key)
+        engine.step(10_000)
+        rows = engine.board.decisions(key)
+        reasons = [engine.board.reasons(key)[int(row[3])][0] for row in rows]
+        places = [place for place, word in enumerate(reasons) if word == "max_drawdown"]
+        made = [engine.board.decision(key, int(rows[place, 0])) for place in places]
+        empty = [each for each in made if each is not None and named(each.sizing)["Drawdown"].value == "×0"]
+    assert empty
+    assert "size_zero" not in reasons
+    for each in empty:
+        assert [check.name for check in each.risk if not check.passed and not check.result] == ["Trading state"]
 
 
 DENIED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {

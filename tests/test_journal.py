@@ -85,7 +85,8 @@ def test_the_file_is_made_with_its_folders_and_only_its_owner_reads_it(path: Pat
     journal.insert("equity", equity(1))
     journal.commit(durable=True)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == dict.fromkeys(("journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal"), 0o600)
+    names = ("journal.sqlite", "journal.sqlite-mark", "journal.sqlite-shm", "journal.sqlite-wal")
+    assert modes == dict.fromkeys(names, 0o600)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert repr(journal) == f"Journal({str(path)!r}, 0 pending)"
     journal.close()

@@ -65,7 +65,7 @@ def test_an_older_file_goes_forward_after_a_copy(old: Path, monkeypatch: pytest.
     Journal.open(old).close()
     assert rows(old, "SELECT DISTINCT colour FROM notes") == [("red",)]
     assert sorted(file.name for file in old.parent.iterdir()) == [
-        *("j.sqlite", "j.sqlite.schema1.bak", "j.sqlite.schema2.bak"),
+        *("j.sqlite", "j.sqlite-mark", "j.sqlite.schema1.bak", "j.sqlite.schema2.bak"),
     ]
     before = old.stat().st_mtime_ns
     Journal.open(old).close()
@@ -105,9 +105,9 @@ def test_a_newer_file_is_refused_unchanged(old: Path, stored: str) -> None:
         assert caught.value.code == "journal_schema"
         assert stored in caught.value.message
     assert old.read_bytes() == before
-    assert [file.name for file in old.parent.iterdir() if not file.name.endswith("-shm") and file.stat().st_size] == [
-        "j.sqlite"
-    ]
+    assert [
+        file.name for file in old.parent.iterdir() if not file.name.endswith(("-shm", "-mark")) and file.stat().st_size
+    ] == ["j.sqlite"]
 
 
 @pytest.mark.parametrize("stored", ["0", "-1", "two", ""])

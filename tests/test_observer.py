@@ -231,3 +231,40 @@ def test_a_kernel_has_one_board_of_a_journal(engine: Engine, tmp_path: Path) -> 
     second = observe(tmp_path / "a.sqlite")
     assert second is not first and first.closed
     second.close()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["one that watches", "one that comes later"])
+def test_a_new_configuration_is_seen_with_the_history_before_it(
+    engine: Engine, board: ObserverBoard, tmp_path: Path, late: bool
+) -> None:
+    keys = traded(engine)
+    if not late:
+        agrees(engine, board)
+    patches: tuple[dict[str, Any], ...] = (
+        {"entry.min_confidence": 0.3},
+        {"exits.stop_loss.fraction": 0.011, "exits.time_exit": {"max_candles": 30}},
+        {"filters.flat_market": {}},
+    )
+    for patch in patches:
+        for key in keys:
+            engine.apply(key, patch, author="test")
+        engine.step(150)
+        if not late:
+            agrees(engine, board, "stop_history")
+    engine.rollback(keys[0], 1, author="test")
+    engine.step(150)
+    shown = ObserverBoard(tmp_path / "a.sqlite") if late else board
+    agrees(engine, shown, "stop_history")
+    for key in keys:
+        own = engine.board
+        assert shown.document(key) == own.document(key)
+        assert [fill.reason for fill in shown.fills(key)] == [fill.reason for fill in own.fills(key)]
+        assert list(shown.fills(key)) == list(own.fills(key))
+        mine, theirs = own.decisions(key), shown.decisions(key)  # what the engine judged anew is not in the journal
+        assert len(theirs) >= 30
+        assert theirs.tobytes() == mine[len(mine) - len(theirs) :].tobytes()
+        assert board.reasons(key) == own.reasons(key)
+        assert shown.decision(key) == own.decision(key)
+        assert shown.equity(key)[-1].tobytes() == own.equity(key)[-1].tobytes()
+    if late:
+        shown.close()

@@ -75,6 +75,17 @@ class Kept:
             raise self.stopped
 
 
+class PlainBook:
+    """As much of a book as orders need."""
+
+    def __init__(self, row: Any, reason: Callable[[float], str]) -> None:
+        self.row, self.reason, self.correlation = row, reason, ""
+
+    @property
+    def quantity(self) -> float:
+        return float(self.row[at.B_QUANTITY])
+
+
 class Bench:
     """Orders of one strategy on a clock of their own; every wait takes no time."""
 
@@ -96,7 +107,7 @@ class Bench:
         )
         self.orders.generation = 3
         self.row = np.zeros(at.W_BOOK)
-        book = SimpleNamespace(row=self.row, correlation="", reason=self._reason)
+        book = PlainBook(self.row, self._reason)
         events = SimpleNamespace(publish=lambda type_, **_: self.events.append(type_))
         context = SimpleNamespace(strategy_id="s@AAA/USDT#main", symbol="AAA/USDT", book=book, events=events)
         self.lane: Any = SimpleNamespace(context=context, code="abc234", order=None, changed=False)
@@ -108,21 +119,26 @@ class Bench:
     def _booked(self, work: Working, rows: Any) -> None:
         for row in rows:
             work.booked += 1
-            self.fills.append((work.order_id, float(row[at.F_SIGN] * row[at.F_QUANTITY])))
+            signed = float(row[at.F_SIGN] * row[at.F_QUANTITY])
+            self.row[at.B_QUANTITY] += signed
+            self.fills.append((work.order_id, signed))
 
     async def _wait(self, delay_s: float) -> None:
         self.clock_s += delay_s
         await asyncio.sleep(0)
 
     def enter(self, kind: float = at.ORDER_ENTRY, reason: float = at.REASON_ENTRY) -> Working:
-        """Put an order into the book and make its intent."""
+        """Put an order into the book and make its intent; an exit is one of a short position."""
+        if kind == at.ORDER_EXIT:
+            self.row[at.B_QUANTITY] = -2.0
         self.row[[at.B_ORDER, at.B_ORDER_SIGN, at.B_ORDER_QUANTITY, at.B_ORDER_REASON]] = kind, 1.0, 2.0, reason
         self.orders.place(self.lane, "c1")
         work: Working = self.lane.order
         return work
 
     def stop(self) -> list[Working]:
-        """Touch a stop."""
+        """Touch the stop of a long position."""
+        self.row[at.B_QUANTITY] = 2.0
         row = np.zeros(at.W_FILL)
         row[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE, at.F_REASON]] = -1.0, 2.0, 99.0, STOP
         return self.orders.touch(self.lane, row[None])
@@ -440,6 +456,137 @@ def test_a_canceled_order_may_carry_fills() -> None:
     bench.exchange.query = lambda order_id, until_ms: told  # type: ignore[method-assign]
     bench.resolve()
     assert (work.state, bench.fills, work.filled) == ("CANCELED", [(work.order_id, 0.5)], 0.5)
+
+
+# Parts, and too much.
+
+
+def part(work: Working, number: int, quantity: float) -> Execution:
+    """Return an execution of an order."""
+    fill = np.zeros(at.W_FILL)
+    fill[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE]] = 1.0 if work.order.side == "buy" else -1.0, quantity, 100.0
+    return Execution(number, f"x{number}", work.order_id, fill)
+
+
+def told(bench: Bench, work: Working, state: Any, *parts: Execution) -> bool:
+    return bench.orders.hear(OrderReport(work.order_id, "AAA/USDT", state, parts))
+
+
+def working(bench: Bench) -> Working:
+    """Return an entry order of two units that rests."""
+    work = bench.enter()
+    bench.row[at.B_RESERVED] = 200.0
+    bench.orders.flush()
+    assert work.state == "OPEN"
+    return work
+
+
+def test_a_part_is_booked_when_it_is_told_and_the_rest_works_on() -> None:
+    bench = Bench()
+    work = working(bench)
+    assert told(bench, work, "PARTIAL", part(work, 1, 0.5))
+    assert (work.state, work.filled, bench.fills) == ("PARTIAL", 0.5, [(work.order_id, 0.5)])
+    assert (bench.row[at.B_ORDER_QUANTITY], bench.row[at.B_RESERVED]) == (1.5, 150.0)
+    assert bench.lane.order is work
+    assert not bench.orders.unresolved
+    assert told(bench, work, "FILLED", part(work, 1, 0.5), part(work, 2, 1.5))
+    assert (work.state, work.filled, bench.lane.order) == ("FILLED", 2.0, None)
+    assert [quantity for _, quantity in bench.fills] == [0.5, 1.5]
+    assert bench.row[at.B_ORDER] == at.ORDER_NONE
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
+def test_parts_in_any_order_and_number_of_tellings_are_booked_once_each(sizes: list[int], data: Any) -> None:
+    bench = Bench()
+    work = working(bench)
+    whole = sum(sizes)
+    parts = [part(work, number, 2.0 * size / whole) for number, size in enumerate(sizes)]
+    heard: set[int] = set()
+    for _ in range(data.draw(st.integers(0, 6))):
+        some = data.draw(st.lists(st.sampled_from(range(len(parts))), max_size=6))
+        told(bench, work, data.draw(st.sampled_from(["OPEN", "PARTIAL"])), *(parts[n] for n in some))
+        heard |= {*some}
+        assert work.filled == pytest.approx(sum(2.0 * sizes[n] / whole for n in heard))
+        assert work.state == "PARTIAL" or not heard
+    told(bench, work, "FILLED", *parts)
+    assert len(bench.fills) == len(parts) == work.booked
+    assert bench.row[at.B_QUANTITY] == pytest.approx(2.0)
+    assert not bench.trouble
+    told(bench, work, "FILLED", *parts)
+    assert len(bench.fills) == len(parts)
+
+
+def test_a_part_is_asked_for_again_until_the_order_has_ended() -> None:
+    bench = Bench()
+    work = working(bench)
+    answers = [("PARTIAL", [part(work, 1, 0.5)]), ("PARTIAL", [part(work, 1, 0.5), part(work, 2, 0.5)])]
+    answers += [("FILLED", [part(work, number, 0.5) for number in (1, 2, 3, 4)])]
+    asked: list[float] = []
+
+    def query(order_id: str, until_ms: int) -> OrderReport:
+        state, parts = answers[min(len(asked), 2)]
+        asked.append(bench.clock_s)
+        return OrderReport(order_id, "AAA/USDT", state, tuple(parts))  # type: ignore[arg-type]
+
+    bench.exchange.query = query  # type: ignore[method-assign]
+    told(bench, work, "PARTIAL")
+
+    async def run() -> None:
+        task = asyncio.create_task(bench.orders.resolve())
+        while not work.is_final:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    RUNNER.run(run())
+    assert (work.filled, len(bench.fills), len(asked)) == (2.0, 4, 3)
+
+
+def test_the_rest_of_an_entry_nobody_wants_is_canceled_and_what_it_filled_meanwhile_is_booked() -> None:
+    bench = Bench()
+    work = working(bench)
+    told(bench, work, "PARTIAL", part(work, 1, 0.5))
+    bench.orders.withdraw(bench.lane)
+    bench.orders.flush()
+    assert work.state == "UNKNOWN"
+    ended = OrderReport(work.order_id, "AAA/USDT", "CANCELED", (part(work, 1, 0.5), part(work, 2, 0.25)))
+    bench.exchange.query = lambda order_id, until_ms: ended  # type: ignore[method-assign]
+    bench.resolve()
+    assert (work.state, work.filled, bench.row[at.B_QUANTITY]) == ("CANCELED", 0.75, 0.75)
+    told(bench, work, "CANCELED", part(work, 3, 0.25))
+    assert (work.state, work.filled, bench.row[at.B_QUANTITY]) == ("CANCELED", 1.0, 1.0)
+    assert not bench.trouble.count("overfill")
+
+
+def test_an_entry_that_fills_too_much_says_how_much() -> None:
+    bench = Bench()
+    work = working(bench)
+    told(bench, work, "FILLED", part(work, 1, 2.0), part(work, 2, 0.5))
+    assert (work.excess, bench.trouble, work.filled) == (0.5, ["overfill"], 2.5)
+    told(bench, work, "FILLED", part(work, 3, 0.25))
+    assert (work.excess, bench.trouble, bench.row[at.B_QUANTITY]) == (0.25, ["overfill"] * 2, 2.75)
+
+
+def test_two_closing_orders_that_both_fill_leave_a_rest_that_is_told() -> None:
+    bench = Bench()
+    one, two = bench.stop()[0], bench.stop()[0]
+    bench.orders.send(one)
+    assert (bench.row[at.B_QUANTITY], bench.trouble) == (0.0, [])
+    bench.orders.send(two)
+    assert (bench.row[at.B_QUANTITY], bench.trouble, two.excess) == (-2.0, ["overfill"], 2.0)
+
+
+@pytest.mark.parametrize("held", [2.0, 0.0, -1.9])
+def test_an_order_that_closes_more_than_its_strategy_has_is_denied_and_never_sent(held: float) -> None:
+    bench = Bench()
+    bench.row[[at.B_ORDER, at.B_ORDER_SIGN, at.B_ORDER_QUANTITY, at.B_ORDER_REASON]] = at.ORDER_EXIT, 1.0, 2.0, STOP
+    bench.row[at.B_QUANTITY] = held
+    bench.orders.place(bench.lane, "c1")
+    bench.orders.flush()
+    ((key, state),) = {key: state for key, state in bench.kept.told if key != "commit"}.items()
+    assert (state, key[16], bench.trouble) == ("DENIED", "x", ["denied"])
+    assert (bench.exchange.asked, bench.lane.order, bench.row[at.B_ORDER]) == ([], None, at.ORDER_NONE)
+    assert bench.orders.live() == ()
 
 
 # After a restart.

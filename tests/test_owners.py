@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crash_harness import add_up
 from stratnb.engine import Engine
 from stratnb.errors import Halt, Refused
 from stratnb.exchange.book import PaperBook
@@ -102,11 +103,11 @@ def test_it_is_adopted_with_a_stop_by_somebody_for_a_reason(price: float | None,
         assert engine.kill()["closed"] == 1
 
 
-def foreign(path: Path, quantity: float) -> None:
+def foreign(path: Path, quantity: float, order_id: str = "snb-zzzzzz-0001-e00000001") -> None:
     """Let the exchange execute what no journal of ours knows."""
     book = PaperBook(path.with_suffix(".paper.sqlite"))
     side = "buy" if quantity > 0 else "sell"
-    order = Order("hand-1", "", SYMBOL, side, abs(quantity), False, "", 1, "m")  # type: ignore[arg-type]
+    order = Order(order_id, "", SYMBOL, side, abs(quantity), False, "", 1, "m")  # type: ignore[arg-type]
     row = np.zeros(at.W_FILL)
     row[: at.F_REALIZED] = np.sign(quantity), abs(quantity), 100.0, 0.0, 1.0, at.REASON_MANUAL
     book.accept(order, row)
@@ -127,6 +128,30 @@ def test_what_the_exchange_holds_beyond_our_books_is_an_orphans(tmp_path: Path) 
             assert engine.desk.services.risk.state_of(key) == "REDUCING"
             assert engine.desk.lane(ORPHAN).context.book.position() is not None
         assert check_journal(path).faults == ()
+
+
+def test_what_somebody_else_traded_on_the_account_is_kept_apart(tmp_path: Path) -> None:
+    path, manual = tmp_path / "j.sqlite", f"@manual@{SYMBOL}"
+    with desk_of(path) as engine:
+        key = engine.add(document("first"))
+        engine.activate(key)
+        engine.step(3)
+    foreign(path, 0.5, "hand-1")
+    for _ in range(2):
+        with desk_of(path) as engine:
+            engine.list()
+            assert held(engine) == {key: 1.0, manual: 0.5}
+            assert engine.desk.services.risk.state_of(key) == "ACTIVE"
+            add_up(engine)
+            assert [fill.reason for fill in engine.desk.lane(manual).context.book.fills()] == ["manual"]
+        assert check_journal(path).faults == ()
+    with desk_of(path) as engine:
+        engine.step(12)
+        assert held(engine) == {manual: 0.5}
+        assert engine.close_position(manual)
+        add_up(engine)
+        assert held(engine) == {}
+    assert check_journal(path).faults == ()
 
 
 def test_less_than_our_books_halts(tmp_path: Path) -> None:

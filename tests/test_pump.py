@@ -117,6 +117,16 @@ def test_absence_counts_from_its_registration_and_can_be_taken_back(pump: Pump, 
     assert gone == []
 
 
+def test_a_page_that_is_still_being_drawn_is_waited_for(pump: Pump, clock: Clock) -> None:
+    gone: list[float] = []
+    pump.on_absent(ABSENT_S, lambda: gone.append(clock.now_s), grace_s=60.0)
+    _pass(pump, clock, 80.0)
+    assert gone == []
+    pump.beat("page")
+    _pass(pump, clock, 40.0)
+    assert [round(t) for t in gone] == [110]
+
+
 def test_hidden_only_while_every_page_is(pump: Pump, clock: Clock) -> None:
     pump.beat("a", hidden=True)
     pump.beat("b")

@@ -281,7 +281,7 @@ def test_failed_calls_are_a_storm_that_reduces_the_account_before_the_next_fill(
         engine.step(1)
         desk = engine.desk
         for _ in range(10):
-            desk._trouble(desk.lane(keys(engine)[0]).order, "failed")  # type: ignore[arg-type]
+            desk.trouble(desk.lane(keys(engine)[0]).order, "failed")  # type: ignore[arg-type]
         assert desk.services.risk.stirred
         engine.step(1)
         assert [row_of(engine, key)[at.B_QUANTITY] for key in keys(engine)] == [0.0, 0.0]

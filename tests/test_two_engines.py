@@ -15,6 +15,7 @@ import pytest
 from forked import forked, until
 from stratnb.engine import Engine
 from stratnb.errors import Halt, Refused, StratnbError
+from stratnb.kernels import layout as at
 from stratnb.market_data import synthetic_market
 
 CANDLES = list(synthetic_market(["BTC/USDT"], candles=3_000, seed=5))
@@ -103,3 +104,23 @@ def test_a_dead_holder_s_lease_is_free_at_once(tmp_path: Path) -> None:
         with engine(tmp_path, "heir", lease={"life_s": 60.0}) as heir:
             assert heir.step(300) == 300
             assert heir.desk.orders.generation == 2
+
+
+def test_a_lost_lease_halts_and_is_named_and_the_next_holder_trades_on(tmp_path: Path) -> None:
+    with engine(tmp_path, "first") as first:
+        first.activate(first.add("simple-levels"))
+        first.step(300)
+        with sqlite3.connect(tmp_path / "journal.sqlite") as journal:
+            journal.execute("update lease set generation = generation + 1, expires_ms = 0")
+        until(lambda: first.failure is not None)
+        until(lambda: first.view().risk_state == "HALTED")
+        account = first.desk.services.positions.account
+        assert account[at.A_RISK + at.K_BLOCK] == at.Z_NOT_HOLDER
+        sent = orders(tmp_path)
+        with pytest.raises(StratnbError):
+            first.step(100)
+        assert orders(tmp_path) == sent
+    with engine(tmp_path, "second") as second:
+        assert second.step(300) == 300
+        assert second.view().risk_state == "ACTIVE"
+        assert second.desk.services.positions.account[at.A_RISK + at.K_BLOCK] == 0.0

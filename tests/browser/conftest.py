@@ -28,7 +28,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-START_LIMIT_S = 40.0
+START_LIMIT_S = 120.0
 TOKEN = secrets.token_urlsafe(16)
 
 

@@ -10,7 +10,7 @@ import nbformat
 
 from browser.conftest import ROOT, run_all, save
 
-RUN_LIMIT_MS = 60_000  # the kernels may have to be compiled
+RUN_LIMIT_MS = 180_000  # the kernels may have to be compiled
 CELLS = "window.jupyterapp.shell.currentWidget.content.widgets.filter(cell => cell.model.type === 'code')"
 DONE = f"() => {CELLS}.length > 0 && {CELLS}.every(cell => cell.model.executionCount)"
 FAULTS = f"""() => {CELLS}.flatMap(cell => cell.model.outputs.toJSON())
@@ -71,7 +71,7 @@ def test_many_strategies_move_in_lab_and_come_back_after_a_reload(
 ) -> None:
     page = _run(lab, open_page, tmp_path, "03_many_strategies")
     cell = _show(page, "cache_capacity=2")
-    cell.locator(".sn-engine").wait_for()
+    cell.locator(".sn-engine").wait_for(timeout=RUN_LIMIT_MS)
     panel = cell.locator(".sn-panel").filter(has=page.get_by_role("heading", name="Strategies", exact=True))
     assert panel.locator("tbody tr").count() == 3
     _add_and_switch(page, panel)

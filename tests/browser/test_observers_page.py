@@ -23,7 +23,7 @@ from stratnb.ui import serve as serving
 
 TRADER, WALL = ROOT / "dashboards" / "trader.ipynb", ROOT / "dashboards" / "observer.ipynb"
 VIEWERS = 5
-START_LIMIT_MS = 90_000  # the kernels may have to be compiled
+START_LIMIT_MS = 180_000  # the kernels may have to be compiled
 OFFLINE_LIMIT_MS = 15_000
 CULL_LIMIT_S = 60.0
 PLACE = "document.querySelector('.sn-feed')?.textContent.match(/candle ([\\d,]+)/)?.[1]"
@@ -142,7 +142,7 @@ def _forge(journal: Path) -> None:
 
 def _is_live(page: Any) -> None:
     page.locator(".sn-tabs").wait_for(timeout=START_LIMIT_MS)
-    before = page.wait_for_function(f"() => {PLACE}").json_value()
+    before = page.wait_for_function(f"() => {PLACE}", timeout=START_LIMIT_MS).json_value()
     page.wait_for_function(f"before => ({PLACE}) !== before", arg=before)
 
 

@@ -31,7 +31,12 @@ class Other(Ticks):
 board, other = SampleBoard(0), SampleBoard(0)
 bad, good = Ticks(board), Other(other)
 pages = controls.text("")
-pump().later(1.5, lambda: setattr(pages, "value", f"pages {len(pump()._presence.pages)} present {pump().present}"))
+
+def say():
+    pages.value = f"pages {len(pump()._presence.pages)} present {pump().present}"
+    pump().later(0.5, say)
+
+say()
 crash = controls.btn("Crash", do=board.advance)
 die = controls.btn("Die", do=lambda: os.kill(os.getpid(), signal.SIGKILL))
 root(controls.row(crash, die), pages, bad.frame, good.frame)

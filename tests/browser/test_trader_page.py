@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from browser.conftest import ROOT
 
@@ -17,7 +16,7 @@ LIBRARY = ROOT / "src" / "stratnb" / "strategy" / "library"
 INJECTION = "<img src=x onerror=alert(1)>"
 CHART = "window.__sn_charts?.find(c => c.by('src'))"
 NEWEST = f"() => {CHART}.by('src').data.t.at(-1)"
-START_LIMIT_MS = 60_000  # the kernels may have to be compiled
+START_LIMIT_MS = 180_000  # the kernels may have to be compiled
 QUIET = """
 import threading, time
 from pathlib import Path
@@ -30,8 +29,9 @@ def watch():
         time.sleep(0.1)
 
 threading.Thread(target=watch, daemon=True).start()
-trader(absent_s=1.5)
-"""
+trader(absent_s=12)
+"""  # a page sends its heartbeat every 5 s
+STATE_LIMIT_S = 60.0
 
 
 def _start(page: Any) -> None:
@@ -68,6 +68,14 @@ def _grows(page: Any, value: str) -> None:
     """Wait until a number of the page is larger than it is now."""
     before = page.evaluate(value)
     page.wait_for_function(f"before => ({value})() > before", arg=before)
+
+
+def _until_state(page: Any, file: Path, state: str) -> None:
+    """Wait until the kernel has written this state of the engine."""
+    end = time.monotonic() + STATE_LIMIT_S
+    while (found := file.read_text()) != state:
+        assert time.monotonic() < end, f"the engine is {found}"
+        page.wait_for_timeout(50)
 
 
 def _switch(page: Any) -> None:
@@ -208,11 +216,6 @@ def test_an_engine_without_a_browser_stops(
 ) -> None:
     page = open_page(voila(QUIET).url())
     _start(page)
-    state = tmp_path / "state"
-    assert state.read_text() == "running"
+    _until_state(page, tmp_path / "state", "running")
     page.evaluate("() => document.querySelectorAll('.sn-root').forEach(root => root.remove())")
-    for _ in range(100):
-        if state.read_text() == "stopped":
-            return
-        page.wait_for_timeout(50)
-    pytest.fail(f"the engine is {state.read_text()}")
+    _until_state(page, tmp_path / "state", "stopped")

@@ -207,7 +207,8 @@ class PaperBook:
 
     def _insert(self, order_id: str, symbol: str, rows: Floats, heard_ms: int) -> None:
         sql = "select count(*) from executions where order_id = ?"
-        for number, row in enumerate(rows, self._db.execute(sql, (order_id,)).fetchone()[0]):
+        before = self._db.execute(sql, (order_id,)).fetchone()[0]
+        for number, row in enumerate(rows, before):
             self._db.execute(
                 "insert into executions (fill_id, order_id, symbol, signed, time_ms, fill, heard_ms) "
                 "values (?, ?, ?, ?, ?, ?, ?)",

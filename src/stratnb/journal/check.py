@@ -13,6 +13,7 @@ from sqlalchemy import Column, Double, LargeBinary, Table, Text, inspect
 
 from stratnb.errors import Finding, Halt, StratnbError
 from stratnb.journal.database import file_of
+from stratnb.journal.mark import Mark
 from stratnb.journal.proofs import PROOFS, Evidence
 from stratnb.journal.reader import JournalReader
 from stratnb.journal.schema import METADATA, TABLES, is_json, key_names
@@ -46,9 +47,11 @@ def check_journal(target: str | Path) -> Report:
     except Halt as error:
         return Report({}, (*faults, Finding(str(path), error.code, error.message)))
     rows: dict[str, int] = {}
+    reached = Mark(path).read()
     try:
         with reader.together():
             faults += _file_faults(reader)
+            faults += _place_faults(reader, reached)
             faults += _table_faults(reader, rows)
     except Halt as error:
         faults.append(Finding(str(path), error.code, error.message))
@@ -63,6 +66,14 @@ def _log_faults(path: Path) -> Iterator[Finding]:
         yield Finding(
             f"{path}-wal", "log_damaged", f"the write-ahead log is damaged; {lost} commits behind it are lost"
         )
+
+
+def _place_faults(reader: JournalReader, reached: int) -> Iterator[Finding]:
+    """Tell of a journal that went back: `reached` is how far it had come before it was looked at."""
+    mark = int(reader.meta("seq") or 0)
+    if mark < reached:
+        text = f"it is at number {mark} and had come to {reached}: what was written in between is lost"
+        yield Finding(str(reader.path), "journal_went_back", text)
 
 
 def _file_faults(reader: JournalReader) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from stratnb.errors import Halt
 from stratnb.journal.database import Database, upsert, writing
 from stratnb.journal.encoding import table_named
+from stratnb.journal.mark import Mark
 from stratnb.journal.migration import bring_forward, examine
 from stratnb.journal.pending import PendingRows
 from stratnb.journal.reader import JournalReader
@@ -30,14 +31,19 @@ def _wall_ms() -> int:
 
 
 class Journal:
-    """The one writer of a journal. Any thread may call it; a lock lets one at a time through."""
+    """The one writer of a journal. Any thread may call it; a lock lets one at a time through.
+
+    `lost` is how many numbers the file had given out beyond its newest one: it went back to an older place, and what
+    was written in between is gone. `accept_loss` begins anew from here.
+    """
 
     def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._now_ms = now_ms
         self._lock = database.lock
         self._tables: dict[str, PendingRows] = {}
-        self._mark = self._seq = 0
+        self._mark = self._seq = self.lost = 0
+        self._beside = Mark(database.path)
         self.take_up()
 
     @classmethod
@@ -91,7 +97,13 @@ class Journal:
         """Count on from where the file's last writer stopped; to be called when the lease was just taken."""
         with self._database.transaction() as connection:
             self._mark = _stored_mark(connection)
-            self._seq = max(self._seq, self._mark)
+            reached = self._beside.read()
+            self.lost = max(0, reached - self._mark)
+            self._seq = max(self._seq, self._mark, reached)
+
+    def accept_loss(self) -> None:
+        """Take the file as it is: the next commit that is waited for says how far it has come."""
+        self.lost = 0
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
         """Buffer a new row. `seq` and `ts_ns` are filled in when absent, except a `seq` that is the key.
@@ -142,6 +154,8 @@ class Journal:
                 if self._seq != self._mark:
                     connection.execute(_WRITE_MARK, {"key": MARK, "value": str(self._seq)})
             self._mark = self._seq
+            if durable and not self.lost:
+                self._beside.write(self._mark)
             for pending in self._tables.values():
                 pending.clear()
             return written
@@ -156,6 +170,7 @@ class Journal:
     def close(self) -> None:
         """Close the file; what was not committed is lost. A second call does nothing."""
         self._database.close()
+        self._beside.close()
 
 
 def _stored_mark(connection: Connection) -> int:

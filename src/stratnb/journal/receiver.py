@@ -108,7 +108,7 @@ class CommandReceiver:
         """Take what is new and return how many commands were started; `settle` waits for them."""
         if self._lease is not None and not self._lease.is_held:
             return 0
-        taken, refusals = await asyncio.to_thread(self._take)
+        taken, refusals = await asyncio.to_thread(self._take, frozenset(self._tasks))
         for command in taken:
             task = asyncio.create_task(self._execute(command), name=f"command {command.sender.number}")
             self._tasks[command.sender.number] = task
@@ -141,24 +141,33 @@ class CommandReceiver:
         self._database.close()
         self._seen.close()
 
-    def _take(self) -> tuple[list[_Taken], list[Refusal]]:
+    def _take(self, running: frozenset[int]) -> tuple[list[_Taken], list[Refusal]]:
         """Judge the new rows and mark each as taken or refused, before anything of it is done."""
-        taken, refusals = [], []
-        for number in self._new_numbers():
+        taken, refusals = [], self._strays(running)
+        for number in self._numbers("new"):
             row = self._row(number)
             try:
                 command = self._judged(number, row)
             except Refused as error:
                 if self._mark(number, "refused", error_text(error), before="new"):
-                    author, name = (str((row or {}).get(key))[:LONGEST] for key in ("author", "command"))
-                    refusals.append(Refusal(number, author, name, error.code, error.message))
+                    refusals.append(_refusal(number, row, error))
             else:
                 if self._mark(number, "taken", None, before="new"):
                     taken.append(command)
         return taken, refusals
 
-    def _new_numbers(self) -> list[int]:
-        query = select(COMMANDS.c.id).where(COMMANDS.c.state == "new").order_by(COMMANDS.c.id).limit(BATCH)
+    def _strays(self, running: frozenset[int]) -> list[Refusal]:
+        """Refuse rows that say they are taken while nobody executes them: who holds the lease took none of them."""
+        found = []
+        for number in self._numbers("taken") if self._lease is not None else ():
+            text, hint = "it came as taken, but nobody here took it", "send it with CommandSender"
+            error = Refused("command_taken", text, hint=hint)
+            if number not in running and self._mark(number, "refused", error_text(error), before="taken"):
+                found.append(_refusal(number, self._row(number), error))
+        return found
+
+    def _numbers(self, state: str) -> list[int]:
+        query = select(COMMANDS.c.id).where(COMMANDS.c.state == state).order_by(COMMANDS.c.id).limit(BATCH)
         with self._seen.transaction() as connection:
             return list(connection.execute(query).scalars())
 
@@ -253,6 +262,12 @@ class CommandReceiver:
             text = f"{taken.command!r} ended with {type(error).__name__}"
             state, result = "failed", error_text(Halt("command_failed", text, hint="look at the engine's log"))
         await asyncio.to_thread(self._mark, number, state, result, before="taken")
+
+
+def _refusal(number: int, row: Row | None, error: Refused) -> Refusal:
+    """Return who was refused what, as far as the row tells."""
+    author, name = (str((row or {}).get(key))[:LONGEST] for key in ("author", "command"))
+    return Refusal(number, author, name, error.code, error.message)
 
 
 def _is_formed(row: Row) -> bool:

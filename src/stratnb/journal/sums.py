@@ -25,16 +25,20 @@ def summed_faults(seen: Evidence) -> Iterator[Fault]:
 def _orders(seen: Evidence) -> Iterator[Fault]:
     for fill_id in sorted(seen.fills.keys() - seen.booked):
         yield f"fills/{fill_id}", "fill_ledger", "no ledger row books it"
+    flattened = {order["strategy_id"] for order in seen.orders.values() if order["reason"] == "overfill"}
     for client_id, order in seen.orders.items():
         place, total = f"orders/{client_id}", seen.filled.get(client_id, 0.0)
         quantity = order["quantity"]
         if not is_near(total, order["filled"], quantity):
             yield place, "order_filled", f"it says {order['filled']!r} filled, its fills add up to {total!r}"
-        if total > quantity and not is_near(total, quantity):
+        over = total > quantity and not is_near(total, quantity)
+        closed = over and order["strategy_id"] in flattened
+        if over and not closed:
             yield place, "order_overfilled", f"its fills add up to {total!r}, its quantity is {quantity!r}"
         if order["state"] in UNFILLED and total:
             yield place, "order_state", f"an order that is {order['state']} has fills"
-        if order["state"] == "FILLED" and not is_near(total, quantity) and client_id not in seen.less_fee:
+        is_whole = closed or is_near(total, quantity) or client_id in seen.less_fee
+        if order["state"] == "FILLED" and not is_whole:
             yield place, "order_state", f"it is FILLED with {total!r} of {quantity!r}"
 
 

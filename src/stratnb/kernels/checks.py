@@ -108,7 +108,7 @@ from stratnb.kernels.measures import (
     pending_notional,
 )
 
-__all__ = ["check_entry"]
+__all__ = ["check_entry", "refused_scope"]
 
 EDGE = 1.0 + 1e-9
 FUNDS, DEVIATION, RATE_MS = 0.98, 0.05, 10_000.0

@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 
 from stratnb.kernels.address import caller, lent
-from stratnb.kernels.checks import check_entry
+from stratnb.kernels.checks import check_entry, refused_scope
 from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
@@ -154,10 +154,11 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     decision[D_STOP] = stop
     decision[D_NOTIONAL] = notional
     decision[D_QUANTITY] = quantity
-    if decision[D_HEALTH] == 0.0:
-        return Z_HEALTH
-    if notional <= 0.0:
-        return Z_SIZE_ZERO
+    if decision[D_HEALTH] == 0.0 or notional <= 0.0:
+        reason = refused_scope(book, account, decision)
+        if reason != Z_ENTER:
+            return reason
+        return Z_HEALTH if decision[D_HEALTH] == 0.0 else Z_SIZE_ZERO
     reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
     if reason == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])

@@ -35,6 +35,7 @@ from stratnb.multi.registry import Registry
 from stratnb.multi.router import Router
 from stratnb.multi.settings import EngineSettings
 from stratnb.multi.store import MemoryStore, Snapshot, Store, next_version
+from stratnb.multi.trouble import Trouble
 from stratnb.services.candles import CandleProvider, TimeframeProvider
 from stratnb.services.exits import PositionExiting
 from stratnb.services.notify import Level, Notifier
@@ -87,7 +88,7 @@ class Desk:
         self.loader = Loader(self.exchange, feed.symbols, settings.workspace)
         self.on_resolved: Callable[[Working], None] | None = None
         self.registry = self._registry()
-        self.recovery = Recovery(self)
+        self.recovery, self.trouble = Recovery(self), Trouble(self)
         self.creator = Creator(self.services, self.store, settings, self._lanes.__getitem__, self.recovery.tell)
         self.cache = self._cache()
         self.orders = Orders(
@@ -96,7 +97,7 @@ class Desk:
             settings=settings.orders,
             now_ms=self.now_ms,
             on_fills=self._executed,
-            on_trouble=self._trouble,
+            on_trouble=self.trouble,
             clock=clock,
         )
         self.router = Router(
@@ -212,6 +213,10 @@ class Desk:
     def reopen(self, record: StrategyRecord) -> None:
         """Open a strategy of an earlier run from what it was loaded with; its book is flat then."""
         self._open(record.strategy_id, *self.loader.reload(record))
+        keys = [each.strategy_id for each in self.registry.list() if each.strategy_id in self._lanes]
+        for key in keys:
+            self._lanes[key] = self._lanes.pop(key)
+        self.services.positions.arrange(keys)
 
     def _open(self, key: str, loaded: LoadedStrategy, market: Market) -> None:
         """Open the context and the lane of a registered strategy, marked to the newest price."""
@@ -276,12 +281,13 @@ class Desk:
         """Return the ids that are being removed."""
         return frozenset(self._leaving)
 
-    def forget(self, key: str) -> None:
-        """Drop a strategy that the holder of the journal removed or changed."""
+    def forget(self, key: str, *, stays: bool = False) -> None:
+        """Drop a strategy that the holder of the journal removed; one that `stays` is opened anew in another form."""
         lane = self._lanes.pop(key)
         lane.context.close()
         self.services.positions.close(key)
-        self.services.risk.forget(key)
+        if not stays:
+            self.services.risk.forget(key)
         self._route()
 
     def check_stays(self, key: str) -> None:
@@ -443,26 +449,6 @@ class Desk:
 
     def _executed(self, work: Working, rows: Floats) -> None:
         self.router.book_fills(work, rows)
-
-    def _trouble(self, work: Working, what: str) -> None:
-        """Act on an order whose call failed, whose outcome is not known, has not been for long, or is known now."""
-        key, risk = work.order.strategy_id, self.services.risk
-        if what in ("lost", "resolved", "reduce") and not self.knows(key):
-            return
-        if what == "failed":
-            risk.order_failed(self.now_ms())
-        elif what == "lost":
-            risk.block("order_unresolved", key)
-        elif what == "resolved":
-            if not self.orders.unknown(key):
-                risk.block(None, key)
-            if self.on_resolved is not None:
-                self.on_resolved(work)
-        else:
-            self.notify("warning", f"the outcome of order {work.order_id} is still unknown: {work.error}", key)
-            if what == "reduce":
-                risk.trip("order_unresolved", key)
-                self.router.done()
 
     async def close(self) -> None:
         """Snapshot and close every orchestrator and context; the event bus stays open."""

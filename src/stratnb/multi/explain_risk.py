@@ -22,7 +22,7 @@ Line = tuple[str, CheckView]
 EDGE = 1.0 + 1e-9
 
 ORDER = (
-    *("market_health", "right", "state", "data", "cooldown", "paused", "bad_price", "slippage", "no_stop"),
+    *("right", "state", "data", "cooldown", "paused", "market_health", "bad_price", "slippage", "no_stop"),
     *("risk_per_trade", "below_minimum", "above_maximum", "insufficient_funds", "rate_limit", "max_open_positions"),
     *("max_open_orders", "exposure_strategy", "exposure_market", "exposure_account", "liquidation_near"),
     "max_trades_per_day",
@@ -45,20 +45,14 @@ def risk_checks(plan: Plan, row: Floats, limits: AccountLimits, word: str, texts
     """
     if not math.isfinite(row[at.D_HEALTH]) or word == "size_zero":
         return ()
-    health = CheckView("Health of the newest trades", word != "market_health", f"×{row[at.D_HEALTH]:.4g}", "> 0")
-    if not math.isfinite(row[at.D_GROSS]):
-        return (health,)
+    health = CheckView("Health of the newest trades", False, f"×{row[at.D_HEALTH]:.4g}", "> 0")
     code = PLACES.get(word, word)
     if word == "order_unresolved" and math.isfinite(row[at.D_RULE]):
         code = "state"
     place = ORDER.index(code) if code in ORDER else len(ORDER)
-    found = [
-        ("market_health", health),
-        *_scope(row, code, word, texts),
-        *_order(plan, row, limits),
-        *_funds(plan, row, limits),
-        *_room(plan, row, limits),
-    ]
+    found = [*_scope(row, code, word, texts), ("market_health", health)]
+    if math.isfinite(row[at.D_GROSS]):  # else nothing was compared: the size had come out as zero
+        found += [*_order(plan, row, limits), *_funds(plan, row, limits), *_room(plan, row, limits)]
     return tuple(_marked(check, ORDER.index(name), place) for name, check in found)
 
 

@@ -36,7 +36,7 @@ def fill_rows(book: Book, work: Working, number: int, row: Floats) -> tuple[Fill
     """Return the order's `number`th fill, its row in `fills` and its row in `ledger`."""
     key = work.order.strategy_id
     fill = fill_of(row, strategy_id=key, symbol=book.symbol, reason=book.reason)
-    fill_id, signed = f"{work.order_id}.{number}", float(row[at.F_SIGN] * row[at.F_QUANTITY])
+    fill_id, signed = work.fill_id(number), float(row[at.F_SIGN] * row[at.F_QUANTITY])
     same = {"strategy_id": key, "symbol": book.symbol, "fee": fill.fee, "time_ms": fill.time_ms}
     booked = {
         **{**same, "fill_id": fill_id, "client_id": work.order_id, "side": fill.side},

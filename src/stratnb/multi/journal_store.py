@@ -11,7 +11,7 @@ import numpy as np
 
 from stratnb.journal import Journal, JournalReader
 from stratnb.multi.records import StrategyRecord, SwitchRow
-from stratnb.multi.store import DecisionLog, Snapshot, shape
+from stratnb.multi.store import DecisionLog, Snapshot, shaped_ms
 from stratnb.view import ConfigVersion
 
 __all__ = ["JournalStore", "record_of", "snapshot_row", "version_of"]
@@ -145,7 +145,7 @@ class JournalStore:
         rows = self.reader.rows(
             "decisions",
             where={"strategy_id": strategy_id},
-            after={"open_time_ms": self._shaped_ms(strategy_id) - 1},
+            after={"open_time_ms": shaped_ms(self.versions(strategy_id)) - 1},
             order="open_time_ms",
             newest=True,
             limit=min(RESTORED_DECISIONS, made.capacity),
@@ -172,14 +172,6 @@ class JournalStore:
     def versions(self, strategy_id: str) -> tuple[ConfigVersion, ...]:
         """Return the configurations of an id, newest last."""
         return tuple(self._versions.get(strategy_id, ()))
-
-    def _shaped_ms(self, strategy_id: str) -> int:
-        """Return since when the decisions of an id have had their present columns."""
-        kept = self._versions.get(strategy_id, [])
-        start = len(kept) - 1
-        while start > 0 and shape(kept[start - 1].document) == shape(kept[-1].document):
-            start -= 1
-        return kept[start].created_ms if start > 0 else 0
 
     def _kept(self, strategy_id: str) -> deque[tuple[int, Snapshot]]:
         if strategy_id not in self._snapshots:

@@ -92,7 +92,8 @@ class Lane:
 class Working:
     """One order on its way; `row` is the fill row of an order that executes at once.
 
-    `booked` counts its executions that are in the book, `filled` is their quantity.
+    `booked` counts its executions that are in the book, `filled` is their quantity; `fill_ids` are the exchange's ids
+    of its executions as far as it told them. `excess` is how much its newest fills have filled too much.
     """
 
     order: Order
@@ -108,7 +109,13 @@ class Working:
     warned: int = 0
     booked: int = 0
     filled: float = 0.0
+    excess: float = 0.0
     absences: list[float] = field(default_factory=list)
+    fill_ids: list[str] = field(default_factory=list)
+
+    def fill_id(self, number: int) -> str:
+        """Return the id of its `number`th execution: the exchange's, or one made of ours."""
+        return self.fill_ids[number] if number < len(self.fill_ids) else f"{self.order.order_id}.{number}"
 
     @property
     def order_id(self) -> str:

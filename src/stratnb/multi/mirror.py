@@ -24,6 +24,7 @@ from stratnb.multi.journal_store import record_of, version_of
 from stratnb.multi.lane import Working
 from stratnb.multi.limits import LIMITS_KEY, restore_limits
 from stratnb.multi.stop_history import begin_stops, take_stop
+from stratnb.multi.store import shaped_ms
 from stratnb.services.reasons import word_fills
 
 __all__ = ["Mirror"]
@@ -105,9 +106,9 @@ class Mirror:
         return (
             *(
                 self._live,
+                self._versions,
                 self._strategies,
                 self._limits,
-                self._versions,
                 self._candles,
                 self._decisions,
                 self._fills,
@@ -138,13 +139,15 @@ class Mirror:
         return True
 
     def _strategies(self) -> bool:
-        rows = self._fresh("strategies", order="place")
+        rows, before = self._fresh("strategies", order="place"), len(self.desk.lanes())
         for row in rows:
             record = record_of(row)
             key, known = record.strategy_id, self.desk.registry.has(record.strategy_id)
-            changed = known and self.desk.registry.get(key).config_hash != record.config_hash
-            if known and (record.state == "removed" or changed):
-                self.desk.forget(key)
+            changed = (
+                known and record.state != "removed" and self.desk.registry.get(key).config_hash != record.config_hash
+            )
+            if changed or (known and record.state == "removed"):
+                self.desk.forget(key, stays=changed)
             self.desk.registry.adopt(record)
             if record.state == "removed":
                 continue
@@ -154,6 +157,8 @@ class Mirror:
             self.desk.reroute(key)
             lane = self.desk.lane(key)
             lane.load_flags(record.flags)
+        if before and (account := self._reader.one("risk_state", {"scope": ""})):
+            self._put_risk(account)  # what left the books of those that were closed is in it already
         return bool(rows)
 
     def _limits(self) -> bool:
@@ -175,7 +180,9 @@ class Mirror:
         lane = self.desk.lane(key)
         log = self.desk.store.decisions(key, lane.context.plan.decision_width)
         where = {"strategy_id": key}
-        decided = self._reader.rows("decisions", where=where, newest=True, limit=DECISIONS)[::-1]
+        shaped = {"open_time_ms": shaped_ms(self.desk.store.versions(key)) - 1}
+        options: dict[str, Any] = {"order": "open_time_ms", "newest": True, "limit": DECISIONS}
+        decided = self._reader.rows("decisions", where=where, after=shaped, **options)[::-1]
         kept = log.rows(1)
         newest_ms = kept[0][at.D_TIME] if len(kept) and kept.shape[1] == log.width else -np.inf
         for row in decided:

@@ -233,6 +233,9 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
         self.bus.publish("LEASE_LOST", source="engine", payload={"code": error.code, "message": error.message})
         if self.player is not None:
             self.player.pause()
+        risk = self.desk.services.risk
+        risk.block("not_lease_holder")
+        risk.trip("halted", author="lease", reason=error.message)
         self._failed(error)
 
     async def _command(self, command: str, args: dict[str, Any], sender: Any) -> object:

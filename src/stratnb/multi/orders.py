@@ -20,13 +20,15 @@ from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, Order, OrderState, Purpose, Side
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.recorder import Recorder
+from stratnb.multi.reports import new_fills, overfill, shrink_order, unowned
 from stratnb.multi.settings import OrderSettings
 
 __all__ = ["Clock", "Orders", "Working", "order_id"]
 
 Floats = npt.NDArray[np.float64]
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH, at.REASON_LIQUIDATION})
+CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH, at.REASON_LIQUIDATION, at.REASON_OVERFILL})
+ENDED_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Orders:
     """Carries orders from the books to the exchange and finds out what became of those without an answer.
 
     `sequence` is the number of the newest order id. `on_fills` books what an order executed. `on_trouble` is told
-    "failed" (a call), "lost" (the outcome is unknown), "notice" and "reduce" (it still is), and "resolved".
+    "failed" (a call), "lost" (the outcome is unknown), "notice" and "reduce" (it still is), "resolved", "denied" (it
+    would close more than its strategy has) and "overfill" (more was filled than should have been).
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Orders:
         self._live: dict[str, Working] = {}
         self._planned: dict[tuple[str, int, Purpose, str], Working] = {}
         self._unknown: dict[str, Working] = {}
+        self._partial: dict[str, Working] = {}
+        self._ended: dict[str, Working] = {}
         self._trouble = asyncio.Event()
         self.generation = 0
         self.sequence = 0
@@ -127,6 +132,8 @@ class Orders:
         sign, quantity = row[at.B_ORDER_SIGN], float(row[at.B_ORDER_QUANTITY])
         work = self._made(lane, purpose, sign, quantity, book.reason(row[at.B_ORDER_REASON]), correlation)
         lane.order = work
+        if self._is_denied(work):
+            return
         self._intend(work)
 
     def touch(self, lane: Lane, rows: Floats) -> list[Working]:
@@ -136,6 +143,8 @@ class Orders:
             targets = at.REASON_TARGET < row[at.F_REASON] <= at.REASON_TARGET + at.MAX_TARGETS
             reason, quantity = book.reason(row[at.F_REASON]), float(row[at.F_QUANTITY])
             work = self._made(lane, "t" if targets else "s", row[at.F_SIGN], quantity, reason, book.correlation, row)
+            if self._is_denied(work):
+                continue
             self._intend(work, queued=False)
             works.append(work)
         self._recorder.commit(durable=True)
@@ -180,17 +189,26 @@ class Orders:
         if queued:
             self._outgoing.append(work)
 
+    def _is_denied(self, work: Working) -> bool:
+        """Deny an order that would close more than its strategy has; nothing of it is sent."""
+        excess = unowned(work)
+        if excess:
+            work.error = f"insufficient_own_quantity: {excess:g} more than its strategy holds"
+            self._settle(work, "DENIED")
+            self._on_trouble(work, "denied")
+        return excess > 0.0
+
     def withdraw(self, lane: Lane) -> bool:
         """Cancel the entry order that rests in a book; return whether there was one. `flush` tells the exchange."""
         row = lane.context.book.row
         if row[at.B_ORDER] != at.ORDER_ENTRY:
             return False
         row[at.B_ORDER], row[at.B_RESERVED] = at.ORDER_NONE, 0.0
-        self.drop(lane)
+        self.supersede(lane)
         return True
 
-    def drop(self, lane: Lane) -> None:
-        """Cancel the order of a lane that its book does not hold any more; `flush` tells the exchange."""
+    def supersede(self, lane: Lane) -> None:
+        """Cancel the order that works for a lane, if any; the order in its book, a newer one maybe, stays."""
         work, lane.order, lane.changed = lane.order, None, True
         if work is None:
             return
@@ -249,23 +267,96 @@ class Orders:
             self.executed(work, work.row[None])
         elif state == "FILLED":
             self._lost(work, RetryLater("filled_meanwhile", f"{work.order_id} was filled", hint="query it"))
-        elif state == "CANCELED":
-            self._settle(work, "CANCELED")
+        elif state == "CANCELED" and work.state == "PARTIAL":
+            self._lost(work, RetryLater("canceled_partly", f"{work.order_id} may have filled more", hint="query it"))
+        elif state in FINAL_STATES:
+            self._settle(work, state)
         else:
-            work.state = state
-            self._recorder.order(work)
+            self._works(work, state, np.zeros((0, at.W_FILL)))
 
     def executed(self, work: Working, rows: Floats) -> None:
         """Book what an order executed, whoever told it; nothing more comes of it."""
         work.state = "FILLED"
         work.filled += float(rows[:, at.F_QUANTITY].sum())
-        self._live.pop(work.order_id, None)
+        self._end(work)
         self._recorder.order(work)
         if work.lane.order is work:
             work.lane.order = None
             book = work.lane.context.book.row
             book[at.B_ORDER], book[at.B_RESERVED] = at.ORDER_NONE, 0.0
+        self._booked(work, rows)
+
+    def _booked(self, work: Working, rows: Floats) -> None:
+        """Book fills, and tell of what they have filled too much."""
         self._on_fills(work, rows)
+        work.excess = overfill(work, float(rows[:, at.F_QUANTITY].sum()))
+        if work.excess:
+            told = {"order_id": work.order_id, "state": work.state, "overfill": work.excess}
+            self._publish(work, "ORDER_UPDATED", told)
+            self._on_trouble(work, "overfill")
+
+    def _end(self, work: Working) -> None:
+        """Note that nothing is waited for any more; the newest of such orders are known in case a fill comes late."""
+        for kept in (self._live, self._partial, self._ended):
+            kept.pop(work.order_id, None)
+        self._ended[work.order_id] = work
+        if len(self._ended) > ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+
+    def hear(self, report: OrderReport) -> bool:
+        """Take what the exchange tells of an order unasked; return whether the order is known here.
+
+        Fills are booked as they come, once each and in whatever order, also those of an order that has ended.
+        """
+        if report.order_id in self._unknown:
+            self._found(self._unknown[report.order_id], report)
+            return True
+        work = self._live.get(report.order_id) or self._ended.get(report.order_id)
+        if work is not None:
+            self.take(work, report)
+            self._recorder.changed()
+        return work is not None
+
+    def take(self, work: Working, report: OrderReport) -> None:
+        """Book what is new of a report, then go over to its state; an order that has ended stays so."""
+        rows, state = new_fills(work, report), work.state
+        if work.is_final:
+            if len(rows):
+                self.executed(work, rows)
+                work.state = state
+                self._recorder.order(work)
+        elif report.state == "FILLED":
+            self.executed(work, rows)
+        elif report.state in FINAL_STATES:
+            if len(rows):
+                self.executed(work, rows)
+            self._settle(work, report.state)
+        else:
+            self._works(work, report.state, rows)
+            if work.cancels or (work.row is None and work.lane.order is not work):
+                work.cancels = True
+                self.send(work)
+
+    def _works(self, work: Working, state: OrderState, rows: Floats) -> None:
+        """Note that an order works, and book the part that was filled; what fills at once is asked for again."""
+        quantity = float(rows[:, at.F_QUANTITY].sum())
+        shrink_order(work, quantity)
+        work.filled += quantity
+        work.state = "PARTIAL" if work.filled else state
+        self._recorder.order(work)
+        if len(rows):
+            told = {"order_id": work.order_id, "state": work.state, "filled": work.filled}
+            self._publish(work, "ORDER_UPDATED", told)
+            self._booked(work, rows)
+        if work.state == "PARTIAL" or work.row is not None:
+            self._poll(work)
+
+    def _poll(self, work: Working) -> None:
+        """Ask for an order now and then until it has ended; meanwhile nothing waits for it."""
+        if work.order_id not in self._partial:
+            self._partial[work.order_id] = work
+            work.queries, work.next_s = 0, self.clock.now_s() + self._settings.query_delays_s[0]
+            self._trouble.set()
 
     def partly(self, work: Working, rows: Floats) -> None:
         """Note that a resting order was filled in part, and rests on."""
@@ -279,13 +370,13 @@ class Orders:
         work.state = "FILLED" if len(rows) else "CANCELED"
         work.filled += float(rows[:, at.F_QUANTITY].sum())
         work.lane.order = None
-        self._live.pop(work.order_id, None)
+        self._end(work)
         self._recorder.order(work)
 
     def _settle(self, work: Working, state: OrderState) -> None:
         """End an order without an execution."""
         work.state = state
-        self._live.pop(work.order_id, None)
+        self._end(work)
         self._recorder.order(work)
         lane = work.lane
         if lane.order is work:
@@ -302,6 +393,7 @@ class Orders:
         work.unknown_s, work.queries = now_s, 0
         work.next_s = now_s + self._settings.query_delays_s[0]
         work.absences.clear()
+        self._partial.pop(work.order_id, None)
         self._unknown[work.order_id] = work
         self._recorder.order(work)
         self._recorder.commit(durable=True)
@@ -322,6 +414,8 @@ class Orders:
                 self._planned[order.strategy_id, order.created_ms, order.purpose, order.reason] = work
             elif work.state in ("INTENT", "SENT", "UNKNOWN", "ABSENT") or work.lane.order is not work:
                 self._lost(work, RetryLater("restart", "its answer was lost with an earlier run"))
+            elif work.state == "PARTIAL":
+                self._poll(work)
 
     def _ask_for_strays(self) -> None:
         """Ask for intents of an instant that was taken again and did not make them: a person came between."""
@@ -335,13 +429,13 @@ class Orders:
         """Ask for orders without an answer until each is resolved; runs until it is cancelled."""
         while True:
             await self._trouble.wait()
-            while self._unknown:
+            while asked := {**self._unknown, **self._partial}:
                 now_s = self.clock.now_s()
-                due = [work for work in self._unknown.values() if work.next_s <= now_s]
+                due = [work for work in asked.values() if work.next_s <= now_s]
                 for work in due:
                     self._ask(work)
-                if self._unknown:
-                    wait_s = min(work.next_s for work in self._unknown.values()) - self.clock.now_s()
+                if asked := {**self._unknown, **self._partial}:
+                    wait_s = min(work.next_s for work in asked.values()) - self.clock.now_s()
                     await self.clock.sleep(min(max(0.0, wait_s), self._settings.query_delays_s[0]))
             self._trouble.clear()
 
@@ -359,6 +453,8 @@ class Orders:
             return
         if report is not None:
             self._found(work, report)
+        elif work.order_id in self._partial:
+            self._warn(work)
         elif self._is_absent(work):
             self._absent(work)
         else:
@@ -366,19 +462,12 @@ class Orders:
 
     def _found(self, work: Working, report: OrderReport) -> None:
         """Adopt the state of an order that the exchange knows."""
-        del self._unknown[work.order_id]
+        if self._unknown.pop(work.order_id, None) is None:
+            self.take(work, report)
+            self._recorder.changed()
+            return
         self._publish(work, "ORDER_RESOLVED", {"order_id": work.order_id, "state": report.state})
-        rows = np.array([each.row for each in report.executions[work.booked :]]).reshape(-1, at.W_FILL)
-        if report.state == "FILLED":
-            self.executed(work, rows)
-        elif report.state in FINAL_STATES and len(rows):
-            self.executed(work, rows)
-            self._settle(work, report.state)
-        elif report.state == "OPEN" and (work.cancels or work.lane.order is not work):
-            work.cancels = True
-            self.send(work)
-        else:
-            self._answered(work, report.state)
+        self.take(work, report)
         self._recorder.changed()
         self._on_trouble(work, "resolved")
 

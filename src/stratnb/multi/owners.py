@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -10,18 +11,30 @@ import numpy as np
 
 from stratnb.errors import ConfigError, Refused
 from stratnb.events import StrategyBus
+from stratnb.exchange.base import Execution
 from stratnb.kernels import layout as at
+from stratnb.model import Order
 from stratnb.multi.context import StrategyContext
 from stratnb.multi.desk import Desk
 from stratnb.multi.handover import check_leaving, prepared
-from stratnb.multi.lane import Lane
+from stratnb.multi.lane import Lane, Working
 from stratnb.services.positions import Book
-from stratnb.services.reserved import ORPHAN, reserved_id
+from stratnb.services.reserved import MANUAL, ORPHAN, reserved_id
 from stratnb.services.transfers import booked, opened
 
-__all__ = ["OwnerContext", "adopt_orphan", "book_difference", "leave", "may_have", "owner_lane"]
+__all__ = [
+    "OwnerContext",
+    "adopt_orphan",
+    "book_difference",
+    "book_foreign",
+    "is_foreign",
+    "leave",
+    "may_have",
+    "owner_lane",
+]
 
-CODE = "orphan"
+CODES = {ORPHAN: "orphan", MANUAL: "manual"}
+OURS = "snb-"
 GIVEN: tuple[str, ...] = ("active", "managing", "suspended")
 
 
@@ -43,7 +56,7 @@ def owner_lane(desk: Desk, owner: str, symbol: str) -> Lane:
         events = StrategyBus(desk.bus, key, symbol)
         book = desk.services.positions.open_reserved(key, market, number=number, events=events)
         context = cast(StrategyContext, OwnerContext(key, symbol, book, events))
-        lane = Lane(context, number, CODE, desk.recovery.breaker(key))
+        lane = Lane(context, number, CODES[owner], desk.recovery.breaker(key))
         lane.steps = False
         rows = desk.services.candles.rows(symbol)
         if len(rows):
@@ -128,6 +141,34 @@ def book_difference(desk: Desk, symbol: str, quantity: float) -> None:
     desk.notify(
         "critical", f"{quantity:g} {symbol} at the exchange belong to no fill of ours: adopt or close them", None
     )
+
+
+def is_foreign(order_id: str) -> bool:
+    """Return whether an order at the exchange was given by somebody else: it does not carry our mark."""
+    return not order_id.startswith(OURS)
+
+
+def book_foreign(desk: Desk, executions: Sequence[Execution], symbol: str) -> None:
+    """Give the fills of an order that is not ours to the manual owner of its market; the order is never touched."""
+    lane, first = owner_lane(desk, MANUAL, symbol), executions[0]
+    rows = np.array([each.row for each in executions])
+    rows[:, at.F_REASON] = at.REASON_MANUAL
+    order = Order(
+        order_id=first.order_id,
+        strategy_id=lane.context.strategy_id,
+        symbol=symbol,
+        side="buy" if first.row[at.F_SIGN] > 0.0 else "sell",
+        quantity=float(rows[:, at.F_QUANTITY].sum()),
+        reduces=True,
+        reason="manual",
+        created_ms=int(first.row[at.F_TIME]),
+        purpose="m",
+    )
+    work = Working(order, lane, "", state="FILLED", fill_ids=[each.fill_id for each in executions])
+    desk.router.book_fills(work, rows)
+    desk.reroute_owners()
+    signed = float((rows[:, at.F_SIGN] * rows[:, at.F_QUANTITY]).sum())
+    desk.notify("info", f"{signed:+g} {symbol} by order {order.order_id}, which is not ours: kept apart", None)
 
 
 def adopt_orphan(

@@ -38,7 +38,8 @@ class Record:
         """Bring the desk to where an earlier run stopped."""
         from stratnb.multi.restoring import restore
 
-        await restore(self.desk, self.reader)
+        await restore(self.desk, self.reader, lost=self.journal.lost)
+        self.journal.accept_loss()
 
     @property
     def tasks(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:

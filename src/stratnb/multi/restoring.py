@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, Halt, RetryLater
 from stratnb.events import Event
+from stratnb.exchange.base import Execution
 from stratnb.journal import JournalReader, risk_digest
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
@@ -23,7 +25,7 @@ from stratnb.multi.journal_rows import candle_row
 from stratnb.multi.journaling import KILLED, SEQUENCE
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.limits import LIMITS_KEY, restore_limits
-from stratnb.multi.owners import book_difference, may_have, owner_lane
+from stratnb.multi.owners import book_difference, book_foreign, is_foreign, may_have, owner_lane
 from stratnb.multi.records import StrategyRecord
 from stratnb.multi.settling import settle_switch
 from stratnb.multi.stats_fold import load_tallies
@@ -43,8 +45,11 @@ CURVE_POINTS = 20_000
 log = logging.getLogger(__name__)
 
 
-async def restore(desk: Desk, reader: JournalReader) -> None:
+async def restore(desk: Desk, reader: JournalReader, *, lost: int = 0) -> None:
     """Bring a fresh desk to the newest finished instant of a journal; an empty one changes nothing.
+
+    A journal that lost what it had kept last (`lost` rows) is gone on with, but the account is HALTED until a person
+    releases it: a kill, a close or a limit may be among what is lost.
 
     Raises `Halt`: `ledger_mismatch` when the books do not add up to what the exchange holds, `journal_lost` when the
     exchange knows orders of a journal that knows nothing.
@@ -52,6 +57,8 @@ async def restore(desk: Desk, reader: JournalReader) -> None:
     mark = reader.one("watermarks", {"strategy_id": ""})
     if mark is None:
         _check_lost(desk)
+        if lost:
+            _halt_lost(desk, reader, lost)
         return
     now_ms = int(mark["open_time_ms"])
     desk.exchange.book.rewind(now_ms)
@@ -63,6 +70,7 @@ async def restore(desk: Desk, reader: JournalReader) -> None:
     for record in desk.registry.list():
         if record.state == "preparing":
             desk.registry.set_state(record.strategy_id, "dormant")
+    desk.trouble.restoring = True
     damaged = [*_books(desk, reader), *_owners(desk, reader)]
     restore_limits(desk, reader.meta(LIMITS_KEY))
     load_tallies(desk, reader)
@@ -81,7 +89,19 @@ async def restore(desk: Desk, reader: JournalReader) -> None:
     _rules(desk, reader, damaged)
     await settle_switch(desk)
     _prove(desk, now_ms)
+    if lost:
+        _halt_lost(desk, reader, lost)
+    desk.trouble.restored()
     desk.router.done()
+
+
+def _halt_lost(desk: Desk, reader: JournalReader, lost: int) -> None:
+    """Say loudly that the journal went back, and let nothing enter until somebody has looked."""
+    reason = f"the journal went back to an older place: the newest {lost} rows are lost"
+    log.error("%s: %s", reader.path, reason)
+    desk.services.risk.trip("halted", author="journal", reason=reason)
+    hint = "look at positions, limits and the kill switch, then release the account"
+    desk.notify("critical", f"{reason}; {hint}", None)
 
 
 def _check_lost(desk: Desk) -> None:
@@ -295,7 +315,9 @@ def _work(desk: Desk, reader: JournalReader, row: Mapping[str, Any]) -> Working:
     planned = None if row["row"] is None else fill_from(row["row"])
     work = Working(order, desk.lane(row["strategy_id"]), row["correlation"] or "", planned, state=row["state"])
     work.filled = row["filled"]
-    work.booked = reader.count("fills", {"client_id": order.order_id}) if work.filled else 0
+    if work.filled:
+        work.fill_ids = [each["fill_id"] for each in reader.rows("fills", where={"client_id": order.order_id})]
+        work.booked = len(work.fill_ids)
     return work
 
 
@@ -316,14 +338,21 @@ async def _late_fills(desk: Desk, reader: JournalReader, now_ms: int) -> None:
     waiting = {work.order_id for work in desk.orders.unknown()}
     live = {work.order_id: work for work in desk.orders.live()}
     executions = await _asked(desk, lambda: desk.exchange.executions(0, now_ms))
-    late: dict[str, list[Floats]] = {}
+    late: dict[str, list[Execution]] = {}
     for each in executions:
         if each.fill_id not in known and each.order_id not in waiting:
-            late.setdefault(each.order_id, []).append(each.row)
-    for order_id, rows in late.items():
+            late.setdefault(each.order_id, []).append(each)
+    for order_id, parts in late.items():
         found = reader.one("orders", {"client_id": order_id})
-        if found is not None and desk.knows(found["strategy_id"]):
-            desk.orders.executed(live.get(order_id) or _work(desk, reader, found), np.array(rows))
+        if found is None and not is_foreign(order_id):
+            continue
+        report = await _asked(desk, partial(desk.exchange.query, order_id, now_ms))
+        if report is None:
+            continue
+        if found is None and report.symbol in desk.feed.symbols:
+            book_foreign(desk, parts, report.symbol)
+        elif found is not None and desk.knows(found["strategy_id"]):
+            desk.orders.take(live.get(order_id) or _work(desk, reader, found), report)
 
 
 def _rules(desk: Desk, reader: JournalReader, damaged: list[str]) -> None:

@@ -199,6 +199,11 @@ class Router:
 
     def _execute(self, lane: Lane, touched: Floats) -> Iterator[None]:
         """Send the orders of stop and targets one after the other; each is booked when its outcome is known."""
+        if lane.context.book.row[at.B_ORDER] == at.ORDER_ENTRY:  # the rest of an entry that was filled in part
+            self._orders.withdraw(lane)
+            self._orders.flush()
+            while self._orders.unresolved:
+                yield
         for work in self._orders.touch(lane, touched):
             self._orders.send(work)
             while self._orders.unresolved:
@@ -214,8 +219,8 @@ class Router:
                 lane.tally.slip(fill[at.F_SIGN] * (fill[at.F_PRICE] / self._met(lane, fill) - 1.0))
             opened = self._services.positions.apply(lane.context.book, fill)
             self._recorder.fill(work, number, fill)
-            if opened:
-                self._arm(lane, int(fill[at.F_TIME]))
+            if not work.order.reduces:
+                self._arm(lane, int(fill[at.F_TIME]), grown=not opened)
 
     def _met(self, lane: Lane, fill: Floats) -> float:
         """Return the price that an order at market met: the open of its candle, the mark between two candles."""
@@ -223,13 +228,17 @@ class Router:
         number = int(np.searchsorted(rows[:, at.C_TIME], fill[at.F_TIME]))
         return float(rows[number, at.C_OPEN] if number < len(rows) else rows[-1, at.C_CLOSE])
 
-    def _arm(self, lane: Lane, time_ms: int) -> None:
-        """Fix the levels of a new position; when a block raises there, the position is closed at the next open."""
+    def _arm(self, lane: Lane, time_ms: int, *, grown: bool = False) -> None:
+        """Fix the levels of a new position; when a block raises there, the position is closed at the next open.
+
+        A position that has `grown` by a further fill of its entry gets them anew.
+        """
         context = lane.context
         orchestrator = self._cache.hit(context.strategy_id)
         assert orchestrator is not None, "an instance with an order is pinned"
         try:
-            self._services.exits.arm(context.plan, orchestrator.memory, context.book, time_ms)
+            arm = self._services.exits.arm_again if grown else self._services.exits.arm
+            arm(context.plan, orchestrator.memory, context.book, time_ms)
         except Exception as error:
             lane.tally.outcomes.append(False)
             self._on_error(lane, error)
@@ -254,7 +263,7 @@ class Router:
         """Cancel an entry at the exchange that the kernel took out of the book: expired, not allowed, or left."""
         work = lane.order
         if work is not None and lane.context.book.row[at.B_ORDER] == at.ORDER_NONE and not work.order.reduces:
-            self._orders.drop(lane)
+            self._orders.supersede(lane)
             self._expired(lane, work)
 
     def _expired(self, lane: Lane, work: Working) -> None:
@@ -358,11 +367,19 @@ class Router:
             self._services.exits.watch(book, self.now_ms)
         self._announce(lane, correlation)
 
+    def flatten(self, lane: Lane, quantity: float) -> None:
+        """Close what an order filled too much, at once."""
+        book = lane.context.book
+        self._orders.supersede(lane)
+        self._services.exits.flatten(book, quantity)
+        self._announce(lane, book.correlation)
+        self.done()
+
     def _announce(self, lane: Lane, correlation: str) -> None:
         """Make the intent of an order that a kernel placed; it is sent when the instant is done."""
         book = lane.context.book
-        if book.row[at.B_ORDER] == at.ORDER_EXIT and lane.order is not None and not lane.order.order.reduces:
-            self._orders.drop(lane)  # an exit ends what is left of the entry
+        if lane.order is not None and book.row[at.B_ORDER] == at.ORDER_EXIT and not lane.order.order.reduces:
+            self._orders.supersede(lane)
         if book.row[at.B_ORDER] == at.ORDER_NONE or lane.order is not None:
             return
         lane.changed = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Protocol
@@ -70,6 +70,14 @@ def shape(document: Mapping[str, Any]) -> tuple[object, object]:
     analyzers = tuple((a.get("name", ""), a["kind"]) for a in document["analyzers"] if a.get("enabled", True))
     filters = document.get("filters", {}).items()
     return analyzers, tuple((name, f.get("kind", name)) for name, f in filters if f.get("enabled", True))
+
+
+def shaped_ms(versions: Sequence[ConfigVersion]) -> int:
+    """Return since when the decisions of an id have had their present columns; `versions` are all, newest last."""
+    start = len(versions) - 1
+    while start > 0 and shape(versions[start - 1].document) == shape(versions[-1].document):
+        start -= 1
+    return versions[start].created_ms if start > 0 else 0
 
 
 class DecisionLog:

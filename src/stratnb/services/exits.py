@@ -31,6 +31,28 @@ class PositionExiting:
         if not math.isnan(stop):
             book.stops.append((time_ms, stop))
 
+    def arm_again(self, plan: Plan, memory: Floats, book: Book, time_ms: int) -> None:
+        """Fix the levels of a position that a further fill of its entry made larger.
+
+        Its targets are shares of the whole, at the new average price; once one was hit they stay. The stop never
+        loosens.
+        """
+        row = book.row
+        row[at.B_ORIGINAL] = max(float(row[at.B_ORIGINAL]), abs(book.quantity))
+        if row[at.B_DONE] != 0.0:
+            return
+        before = row[[at.B_STOP, at.B_FIRST_STOP, at.B_STOP_REASON]]
+        loop.arm_position(plan.code, plan.params, memory, row)
+        if not math.isnan(before[0]) and not _side(book) * (row[at.B_STOP] - before[0]) > 0.0:
+            row[[at.B_STOP, at.B_FIRST_STOP, at.B_STOP_REASON]] = before
+        self.watch(book, time_ms)
+
+    def flatten(self, book: Book, quantity: float) -> None:
+        """Place a market order for a part of the position that should not be there, whatever its size."""
+        book.row[at.B_ORDER] = at.ORDER_NONE
+        loop.close_position(book.row, float(at.REASON_OVERFILL))
+        book.row[at.B_ORDER_QUANTITY] = min(quantity, abs(book.quantity))
+
     def watch(self, book: Book, time_ms: int) -> None:
         """Record and announce a stop that moved at a close."""
         stop = float(book.row[at.B_STOP])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -170,6 +170,11 @@ class PositionManager:
         kept = self.books[self.slots :]
         gone = float(self.account[at.A_START]) - self.cash
         return gone + float((kept[:, at.B_EQUITY] - kept[:, at.B_CAPITAL]).sum())
+
+    def arrange(self, strategy_ids: Iterable[str]) -> None:
+        """Put the books of strategies into an order; those that are not named come first."""
+        for key in strategy_ids:
+            self._by_id[key] = self._by_id.pop(key)
 
     def book(self, strategy_id: str) -> Book:
         """Return the book of a loaded strategy."""

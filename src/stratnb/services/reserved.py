@@ -21,6 +21,7 @@ WORDS = {
     at.REASON_RISK: "risk",
     at.REASON_TRANSFER: "transfer",
     at.REASON_ADOPTED: "kept_stop",
+    at.REASON_OVERFILL: "overfill",
 }
 
 

@@ -232,16 +232,29 @@ class RiskManager:
         rule = decision[at.D_RULE]
         if code == "paused" and not math.isfinite(rule):
             return
+        positions = self._positions
+        value, limit = measure_denial(positions.books, book.row, positions.account, book.settings, decision, code)
+        why: dict[str, object] = {}
+        if math.isfinite(rule) and rule:
+            why = {"rule": at.DECISION_REASONS[int(rule)], "until_ms": whole(decision[at.D_UNTIL])}
+        self.refuse(book, code, value, limit, correlation, why)
+
+    def refuse(
+        self,
+        book: Book,
+        code: str,
+        value: float,
+        limit: float,
+        correlation: str,
+        why: Mapping[str, object] | None = None,
+    ) -> None:
+        """Count a refused order and publish it with the measured value and its limit."""
         counts = self.denials.setdefault(book.strategy_id, {})
         counts[code] = counts.get(code, 0) + 1
         self.recent.add(code, int(self._positions.account[at.A_NOW]))
         self.revision += 1
-        positions = self._positions
-        value, limit = measure_denial(positions.books, book.row, positions.account, book.settings, decision, code)
-        payload: dict[str, object] = {"code": code, "value": finite(value), "limit": finite(limit)}
-        if math.isfinite(rule) and rule:
-            payload |= {"rule": at.DECISION_REASONS[int(rule)], "until_ms": whole(decision[at.D_UNTIL])}
-        book.events.publish("RISK_DENIED", correlation_id=correlation, source="risk", payload=payload)
+        payload = {"code": code, "value": finite(value), "limit": finite(limit), **(why or {})}
+        book.events.publish("RISK_DENIED", correlation_id=correlation or None, source="risk", payload=payload)
 
     def forget(self, strategy_id: str) -> None:
         """Drop what is remembered of a removed strategy."""

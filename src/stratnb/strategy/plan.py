@@ -24,6 +24,7 @@ from stratnb.kernels.layout import (
     REASON_KILL,
     REASON_LIQUIDATION,
     REASON_MANUAL,
+    REASON_OVERFILL,
     REASON_RISK,
     REASON_SWITCH,
     REASON_TARGET,
@@ -49,6 +50,7 @@ FILL_REASONS = {
     REASON_ADOPTED: "adopted_stop",
     REASON_END: "end_of_data",
     REASON_LIQUIDATION: "liquidation",
+    REASON_OVERFILL: "overfill",
 }
 
 

@@ -21,7 +21,14 @@ __all__ = ["Assets", "assets", "bokeh_script", "script", "style"]
 STYLES: Final = ("tokens.css", "page.css", "controls.css", "table.css", "chart.css", "panels.css", "widths.css")
 SCRIPTS: Final = ("core.js", "cells.js", "table.js", "canvas.js", "crosshair.js", "chart.js", "page.js")
 
+# Where our template has not, the loader raises the limit of 2 s after which anywidget gives a model up and drops its
+# messages for good: a busy machine needs longer while a page is built.
 _LOADER: Final = """
+if (!window.__sn_patient) {
+  const within = AbortSignal.timeout.bind(AbortSignal);
+  AbortSignal.timeout = ms => within(ms === 2000 ? 120000 : ms);
+  window.__sn_patient = true;
+}
 const run = source => new Promise((ok, bad) => {
   const node = document.createElement('script'), text = new Blob([source], { type: 'text/javascript' });
   const url = URL.createObjectURL(text);

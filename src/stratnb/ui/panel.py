@@ -161,9 +161,11 @@ class Panel(metaclass=_OnePerBoard):
         """Let the page gray what a silent engine has left, and say which controls need a login."""
         if self.local:
             return
+        rights = getattr(view, "rights", "owner")
         for name, on in (
             ("is-offline", getattr(view, "offline_since_ms", None) is not None),
-            ("is-viewer", getattr(view, "rights", "owner") == "viewer"),
+            ("is-viewer", rights == "viewer"),
+            ("is-operator", rights == "operator"),
         ):
             if on != (name in self._heeded):
                 self._heeded ^= {name}

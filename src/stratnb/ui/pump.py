@@ -174,9 +174,12 @@ class Pump:
         """Call `run` in a tick after `seconds`; without a loop, in the first `paint_now` after that."""
         self._timers.append((self._clock() + seconds, run))
 
-    def on_absent(self, seconds: float, run: Callable[[], None]) -> Callable[[], None]:
-        """Call `run` when no heartbeat came for `seconds` from now on; return a function that takes this back."""
-        absence = _Absence(seconds, run)
+    def on_absent(self, seconds: float, run: Callable[[], None], *, grace_s: float = 0.0) -> Callable[[], None]:
+        """Call `run` when no heartbeat came for `seconds` from now on; return a function that takes this back.
+
+        Before the first heartbeat `grace_s` more are waited: a browser that draws a large page may be silent for long.
+        """
+        absence = _Absence(seconds, run, -grace_s)
         self._absences.append(absence)
         return lambda: self._forget(absence)
 

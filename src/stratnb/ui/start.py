@@ -25,6 +25,7 @@ from stratnb.view import Board
 __all__ = ["Choice", "StartPage", "paper_engine", "trader"]
 
 ABSENT_S: Final = 30.0
+DRAWING_S: Final = 90.0  # a busy browser sends no heartbeat while it draws the pages for the first time
 START_SPEED: Final = 60.0
 BUSY: Final = (
     "The first start on a machine compiles the indicators, analyzers, filters, exits and the trading kernel, once; "
@@ -140,7 +141,7 @@ class StartPage:
             self.place.children = [error_card(error, "The dashboard could not be built")]
             return
         self.place.children = self.dashboard.body
-        pump().on_absent(self._absent_s, lambda: board.submit("stop", flatten=False))
+        pump().on_absent(self._absent_s, lambda: board.submit("stop", flatten=False), grace_s=DRAWING_S)
 
     def _refused(self, error: BaseException) -> None:
         if isinstance(error, StratnbError) and self.market.value == FILES:

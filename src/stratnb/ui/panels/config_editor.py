@@ -80,6 +80,8 @@ class ConfigEditor(ActingPanel):
         self.apply = btn("Apply…", "primary", tip="Apply it as a new version; asks first", do=self._ask)
         self.discard = btn("Discard", "quiet", tip="Back to what runs", do=self._discard)
         self.confirm = Confirm("Apply", "primary")
+        for button in (self.apply, self.confirm.yes):
+            styled(button, "sn-owner")
         return styled(w.HBox([self.author, self.reason, self.check, self.apply, self.discard]), "sn-confact")
 
     def _conflict(self) -> w.Widget:

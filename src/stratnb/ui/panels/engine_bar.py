@@ -41,6 +41,8 @@ _HINTS = {
     "timeframe_mismatch": "choose the Timeframe and open it again",
 }
 _SYNTHETIC = "Synthetic market"
+_RESTART, _FILES = "Start these candles again; asks before it acts", "Replay your own CSV or Parquet files"
+_KEPT = "The journal of this account keeps one history of candles; stratnb dashboard --fresh begins another account"
 
 
 def figures(view: EngineView) -> list[dict[str, Any]]:
@@ -180,15 +182,13 @@ class EngineBar(ActingPanel):
         )
         self.flatten.observe(lambda _: self.kill_confirm.say(self._kill_effect()), "value")
         self.why = styled(field("Reason", "why trading may go on"), "sn-off")
-        self.release = styled(btn("Release", tip="Let entries be taken again", do=self._release), "sn-off")
+        self.release = styled(btn("Release", tip="Let entries be taken again", do=self._release), "sn-off", "sn-owner")
         return [self.run, self.step, self.speed, self.stop, self.why, self.release, self.kill]
 
     def _make_feed(self) -> None:
         self.feed = styled(w.HTML(), "sn-feed")
-        self.files = btn("Open candles…", "quiet", tip="Replay your own CSV or Parquet files", do=self._toggle_drawer)
-        self.restart = btn(
-            "Restart…", "quiet", tip="Start these candles again; asks before it acts", do=self._ask_restart
-        )
+        self.files = btn("Open candles…", "quiet", tip=_FILES, do=self._toggle_drawer)
+        self.restart = btn("Restart…", "quiet", tip=_RESTART, do=self._ask_restart)
         self.restart_confirm, self.open_confirm = Confirm("Restart now", "primary"), Confirm("Replace now")
         self.mode = dropdown("Mode", _MODES, "exclusive")
         self.mode.observe(self._moded, "value")
@@ -222,8 +222,6 @@ class EngineBar(ActingPanel):
         self._put(self.role, "value", f'<span title="{role}">{role}</span>')
         self._put(self.offline, "value", f'<span role="alert">{escape(offline_text(view))}</span>')
         show(self.offline, view.offline_since_ms is not None)
-        for widget in (self.restart, self.files):
-            show(widget, view.journal_bytes is None)  # a journal keeps one history of candles
         if self.login is not None:
             self.login.paint(view)
         self._follow(self.mode, view.mode)
@@ -235,13 +233,17 @@ class EngineBar(ActingPanel):
             "paused": ("Resume", "play", "Go on with the next candle"),
             "stopping": ("Stopping", "pause", "The engine is stopping"),
         }.get(view.state, ("Start", "play", "Start the paper engine"))
-        gone = view.offline_since_ms is not None
+        gone, kept = view.offline_since_ms is not None, view.journal_bytes is not None
         why = (
             "The engine is offline"
             if gone
             else "Open candles first"
             if view.feed is None
-            else "All candles are used up; restart the market or open others"
+            else (
+                f"All candles are used up. {_KEPT}"
+                if kept
+                else "All candles are used up; restart the market or open others"
+            )
             if view.feed.done
             else ""
         )
@@ -251,10 +253,7 @@ class EngineBar(ActingPanel):
         self.run.remove_class("sn-i-play" if icon == "pause" else "sn-i-pause")
         self.run.add_class(f"sn-i-{icon}")
         (self.run.add_class if view.state == "stopped" else self.run.remove_class)("is-primary")
-        used_up = view.feed is not None and view.feed.done
-        for name, on in (("is-primary", used_up), ("is-quiet", not used_up)):
-            (self.restart.add_class if on else self.restart.remove_class)(name)
-        self._put(self.restart, "disabled", view.feed is None or view.feed.position == 0)
+        self._paint_feed_controls(view)
         self._put(self.step, "disabled", view.state != "paused" or bool(why))
         step = "Process one candle" if view.state == "paused" else "Pause first: then it processes one candle"
         self._put(self.step, "tooltip", why or step)
@@ -267,6 +266,17 @@ class EngineBar(ActingPanel):
             show(widget, view.risk_state == "HALTED")
         if view.feed is not None and view.feed.speed in dict(_SPEEDS).values():
             self._follow(self.speed, view.feed.speed)
+
+    def _paint_feed_controls(self, view: EngineView) -> None:
+        """Let the buttons of the feed follow it; where a journal keeps its history they say what to do instead."""
+        kept, used_up = view.journal_bytes is not None, view.feed is not None and view.feed.done
+        for name, on in (("is-primary", used_up and not kept), ("is-quiet", not used_up or kept)):
+            (self.restart.add_class if on else self.restart.remove_class)(name)
+        self._put(self.restart, "disabled", kept or view.feed is None or view.feed.position == 0)
+        self._put(self.files, "disabled", kept)
+        for widget, tip in ((self.restart, _RESTART), (self.files, _FILES)):
+            self._put(widget, "tooltip", _KEPT if kept else tip)
+            (widget.add_class if kept else widget.remove_class)("is-kept")  # dropped first in narrow places
 
     def _follow(self, box: w.Dropdown, value: Any) -> None:
         """Show in a box what the engine has, without asking for it again."""

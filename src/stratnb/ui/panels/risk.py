@@ -84,8 +84,10 @@ class RiskPanel(ActingPanel):
         self.what = segment(list(self.pages), "Rules")
         self.what.observe(lambda change: self._turn(change["new"]), "value")
         self.reduce = btn("Reduce…", tip="Only reduce positions until it is activated again", do=self._open_reduce)
-        self.release = btn("Release…", tip="End the rules in force", do=self._open_release)
-        self.edit = btn("Limits…", tip="Tighten or loosen limits", do=self._open_limits)
+        self.release = styled(btn("Release…", tip="End the rules in force", do=self._open_release), "sn-owner")
+        self.edit = btn("Limits…", tip="Tighten or loosen limits; loosening needs the owner", do=self._open_limits)
+        for button in (self.reduce, self.release, self.edit):
+            styled(button, "sn-acts")
         return row(self.whose, self.what, self.reduce, self.release, self.edit, cls="sn-row")
 
     def _make_decision(self) -> w.Widget:
@@ -110,6 +112,7 @@ class RiskPanel(ActingPanel):
         put = btn("Set", "primary", tip="Tightening acts at once; loosening asks first", do=self._set)
         shut = btn("Close", "quiet", do=lambda: show(self.limits, False))
         self.loosen = Confirm("Loosen")
+        styled(self.loosen.yes, "sn-owner")
         line = w.HBox([self.limit, self.value, put])
         self.limits = styled(w.HBox([self.limits_title, line, self.unit, shut, self.loosen]), "sn-drawer", "sn-off")
         return self.limits
@@ -143,6 +146,7 @@ class RiskPanel(ActingPanel):
             "Reduce…", "Only reduce positions until it is activated again")  # fmt: skip
         if self.reduce.description != wanted[0]:
             self.reduce.description, self.reduce.tooltip = wanted
+            _needs_owner(self.reduce, on=by_hand)
         acting = any(rule.in_force for rule in scope.rules)
         if self.release.disabled == acting:
             self.release.disabled = not acting
@@ -207,6 +211,8 @@ class RiskPanel(ActingPanel):
         told = f" · ends {acting}" if op == "release" and acting else ""
         self.heading.value = f"<strong>{escape(f'{verb} {scope_name(self._scope)}{told}')}</strong>"
         self.go.description = f"{verb}…"
+        for button in (self.go, self.confirm.yes):
+            _needs_owner(button, on=op != "reduce")
         self.why.value = ""
         show(self.peak, op == "release")
         show(self.limits, False)
@@ -278,3 +284,8 @@ class RiskPanel(ActingPanel):
         risk = self.board.view().risk
         scopes = risk.scopes if risk is not None else ()
         return pd.DataFrame([{"scope": s.scope or ACCOUNT, **asdict(rule)} for s in scopes for rule in s.rules])
+
+
+def _needs_owner(button: w.Button, *, on: bool) -> None:
+    """Mark a button whose action only an owner may take, or take the mark back."""
+    (button.add_class if on else button.remove_class)("sn-owner")

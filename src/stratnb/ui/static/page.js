@@ -63,18 +63,26 @@ function mirror() {
   }
 }
 
-// What acts on the engine is out of reach while that is gone, and says to a viewer that it needs a login.
-const NEEDS = ' · needs the operator login', LOCAL = new Set(['open', 'more', 'go', 'only', 'sort']);
+// What acts on the engine is out of reach while that is gone, and says which login it needs to who has not got it.
+// What only an owner may do bears `sn-owner`, or is one of these actions of a row.
+const NEEDS = role => ` · needs the ${role} login`, OWNERS = new Set(['rollback', 'adopt']);
+const LOCAL = new Set(['open', 'more', 'go', 'only', 'sort', 'revert']);
+
+function needed(button, panel) {
+  if (LOCAL.has(button.dataset.a) || button.disabled || !panel) return '';  // a disabled one says what it lacks itself
+  const role = button.closest('.sn-owner') || OWNERS.has(button.dataset.a) ? 'owner' : 'operator';
+  const lacks = panel.classList.contains('is-viewer') || (role === 'owner' && panel.classList.contains('is-operator'));
+  return lacks ? NEEDS(role) : '';
+}
 
 function gate() {
   for (const part of document.querySelectorAll('.sn-root .sn-acts, .sn-root td.is-acts')) {
-    const panel = part.closest('.sn-panel, .sn-enginebox'), viewer = !!panel?.classList.contains('is-viewer');
-    const off = !!panel?.classList.contains('is-offline');
+    const panel = part.closest('.sn-panel, .sn-enginebox'), off = !!panel?.classList.contains('is-offline');
     if (part.inert !== off) part.inert = off;
     for (const button of part.matches('button') ? [part] : part.querySelectorAll('.sn-btn, .sn-act')) {
-      const told = button.title.endsWith(NEEDS);
-      if (viewer && !told && !LOCAL.has(button.dataset.a)) button.title = (button.title || button.textContent) + NEEDS;
-      if (!viewer && told) button.title = button.title.slice(0, -NEEDS.length);
+      const needs = needed(button, panel), bare = ['operator', 'owner'].reduce((text, role) => text.replace(NEEDS(role), ''), button.title);
+      const title = needs ? (bare || button.textContent) + needs : bare;
+      if (button.title !== title) button.title = title;
     }
   }
 }
@@ -91,7 +99,7 @@ function copy(text) {
 
 let due = 0;
 new MutationObserver(() => { if (!due) due = setTimeout(() => { due = 0; mirror(); gate(); }, 50); })
-  .observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
+  .observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['class', 'title', 'disabled'] });
 document.addEventListener('keydown', event => {
   if (event.key !== 'Escape') return;
   const open = [...document.querySelectorAll('.sn-confirm:not(.sn-off) .sn-cancel')].find(button => button.offsetParent);
