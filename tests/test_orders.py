@@ -19,7 +19,8 @@ from stratnb.exchange.paper import PaperExchange
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, PURPOSES, Order
 from stratnb.multi.lane import Working
-from stratnb.multi.orders import Clock, Orders, order_id
+from stratnb.multi.order_ids import order_id
+from stratnb.multi.orders import Clock, Orders
 from stratnb.multi.settings import OrderSettings
 
 LOST = RetryLater("answer_lost", "the test says so")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from stratnb.parity_explain import explain
     from stratnb.research.backtest import Backtest, backtest
     from stratnb.research.lookahead import lookahead
-    from stratnb.research.portfolio import Portfolio, portfolio
+    from stratnb.research.portfolio import portfolio
     from stratnb.research.space import Range
-    from stratnb.research.sweep import Sweep, sweep
+    from stratnb.research.sweep import sweep
     from stratnb.strategy.documents import build_config, library
 
 __all__ = [
@@ -34,12 +34,10 @@ __all__ = [
     "Halt",
     "Market",
     "ObserverBoard",
-    "Portfolio",
     "Range",
     "Refused",
     "RetryLater",
     "StratnbError",
-    "Sweep",
     "backtest",
     "build_config",
     "explain",
@@ -65,9 +63,9 @@ _HOMES = {
     "parity_explain": ("explain",),
     "research.backtest": ("Backtest", "backtest"),
     "research.lookahead": ("lookahead",),
-    "research.portfolio": ("Portfolio", "portfolio"),
+    "research.portfolio": ("portfolio",),
     "research.space": ("Range",),
-    "research.sweep": ("Sweep", "sweep"),
+    "research.sweep": ("sweep",),
     "strategy.documents": ("build_config", "library"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -274,7 +274,7 @@ def lend(tables: Tables, feed: Feed, log: Log, work: Work) -> tuple[Tables, Feed
     )
 
 
-@entry(THREE(TABLES, F8X2, F8, FEED, WHOLE, WHOLE, F8, F8X2, LOG, WORK), is_long=True)
+@entry(THREE(TABLES, F8X2, F8, FEED, WHOLE, WHOLE, F8, F8X2, LOG, WORK), is_long=True, allocates=True)
 def run_many(
     tables: Tables,
     books: Row,

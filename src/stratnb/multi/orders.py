@@ -19,15 +19,14 @@ from stratnb.exchange.base import Exchange, OrderReport
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, Order, OrderState, Purpose, Side
 from stratnb.multi.lane import Lane, Working
+from stratnb.multi.order_ids import order_id, purpose_of
 from stratnb.multi.recorder import Recorder
 from stratnb.multi.reports import new_fills, overfill, shrink_order, unowned
 from stratnb.multi.settings import OrderSettings
 
-__all__ = ["Clock", "Orders", "Working", "order_id"]
+__all__ = ["Clock", "Orders", "Working"]
 
 Floats = npt.NDArray[np.float64]
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-CLOSES = frozenset({at.REASON_KILL, at.REASON_RISK, at.REASON_SWITCH, at.REASON_LIQUIDATION, at.REASON_OVERFILL})
 ENDED_KEPT = 1_000
 
 
@@ -37,23 +36,6 @@ class Clock:
 
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
-
-
-def order_id(code: str, generation: int, purpose: Purpose, sequence: int) -> str:
-    """Return an order's id: 25 characters that exchanges take.
-
-    >>> order_id("abc234", 3, "e", 36)
-    'snb-abc234-0003-e00000010'
-    """
-    return f"snb-{code}-{_base36(generation, 4)}-{purpose}{_base36(sequence, 8)}"
-
-
-def _base36(number: int, width: int) -> str:
-    text = ""
-    while number:
-        number, digit = divmod(number, 36)
-        text = DIGITS[digit] + text
-    return text.rjust(width, "0")
 
 
 class Orders:
@@ -128,7 +110,7 @@ class Orders:
         book = lane.context.book
         row = book.row
         reduces = bool(row[at.B_ORDER] == at.ORDER_EXIT)
-        purpose = _purpose(int(row[at.B_ORDER_REASON]), reduces)
+        purpose = purpose_of(int(row[at.B_ORDER_REASON]), reduces)
         sign, quantity = row[at.B_ORDER_SIGN], float(row[at.B_ORDER_QUANTITY])
         work = self._made(lane, purpose, sign, quantity, book.reason(row[at.B_ORDER_REASON]), correlation)
         lane.order = work
@@ -512,10 +494,3 @@ def _same(before: Floats | None, now: Floats | None) -> bool:
     if before is None or now is None:
         return before is now
     return bool(np.array_equal(before[: at.F_REALIZED], now[: at.F_REALIZED]))
-
-
-def _purpose(reason: int, reduces: bool) -> Purpose:
-    """Return what a market order is for."""
-    if not reduces:
-        return "e"
-    return "m" if reason == at.REASON_MANUAL else "c" if reason in CLOSES else "x"
