@@ -24,7 +24,6 @@ from stratnb.kernels.layout import (
     A_RISK,
     A_START,
     A_STATE,
-    ACTIVE,
     B_ADVERSE,
     B_EQUITY,
     B_MAINTENANCE,
@@ -32,9 +31,7 @@ from stratnb.kernels.layout import (
     B_NEWS,
     B_ORDER,
     B_QUANTITY,
-    B_RESERVED,
     B_RISK,
-    B_STATE,
     C_CLOSE,
     C_TIME,
     D_REASON,
@@ -43,13 +40,12 @@ from stratnb.kernels.layout import (
     K_NEXT,
     MAX_FILLS,
     NEWS_FIRED,
-    ORDER_ENTRY,
     ORDER_NONE,
     W_BOOK,
     W_CANDLE,
 )
 from stratnb.kernels.loop import CLOSE, THREE, call_close, resolve
-from stratnb.kernels.risk import note_sums, protect, settle_book, sum_account, terms_of
+from stratnb.kernels.risk import note_sums, protect, settle_book, terms_of
 from stratnb.kernels.rules import start_day
 
 __all__ = ["CURVES", "LANE_COLUMNS", "run_many"]
@@ -195,18 +191,6 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
 
 
 @inlined
-def drop_entries(books: Row, account: Row) -> None:
-    """Cancel the waiting entries of strategies whose state, or the account's, allows none."""
-    dropped = False
-    for s in range(books.shape[0]):
-        if max(books[s, B_STATE], account[A_STATE]) != ACTIVE and books[s, B_ORDER] == ORDER_ENTRY:
-            books[s, B_ORDER], books[s, B_RESERVED] = ORDER_NONE, 0.0
-            dropped = True
-    if dropped:
-        sum_account(books, account)
-
-
-@inlined
 def take_instant(feed: Feed, base_ms: float, k: int, rows: Ints, gaps: Ints) -> float:
     """Note which row each market has at instant k, and whether candles are missing before it; return the instant."""
     candles, firsts, starts, markets, places = feed
@@ -309,8 +293,7 @@ def run_many(
     while k < stop and n + MAX_FILLS * size <= fills.shape[0] and (not keep or d + 2 * size <= decisions.shape[0]):
         now_ms = take_instant(feed, base_ms, k, work[0], work[3])
         n, d = open_instant(tables, books, account, candles, work, log, n, d)
-        if settle_due(lanes, books, account, candles, work, terms, now_ms):
-            drop_entries(books, account)
+        settle_due(lanes, books, account, candles, work, terms, now_ms)
         d = close_instant(tables, books, account, candles, work, equity, log, d)
         curves[k, 0], curves[k, 1] = account[A_EQUITY], account[A_GROSS]
         curves[k, 2], curves[k, 3] = account[A_NET], account[A_OPEN]
