@@ -99,6 +99,7 @@ class SampleBoard:
         self.timeframe = "1m"
         self.orders: tuple[OrderView, ...] = ()
         self.account_risk: RiskScopeView | None = None
+        self.notifies = False
         self._seq = 0
         self._fills = {self.strategy_id(i): _fills(self.strategy_id(i), self._rows(i)) for i in range(strategies)}
 
@@ -154,6 +155,7 @@ class SampleBoard:
             version="0.1.0",
             orders=self.orders,
             risk=self._risk(positions),
+            notifies=self.notifies,
         )
 
     def events_since(self, seq: int, limit: int = 1000) -> Sequence[Event]:

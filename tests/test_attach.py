@@ -12,7 +12,7 @@ import pytest
 
 from sample_board import SampleBoard
 from stratnb import ConfigError, Engine, ObserverBoard, RetryLater, synthetic_market
-from stratnb.ui.attach import AttachPage, observer
+from stratnb.ui.attach import AttachPage, follow, observer
 from stratnb.ui.dashboards import OBSERVER_PAGES, Dashboard
 from stratnb.ui.panels.engine_bar import EngineBar, figures, offline_text, role_text
 from stratnb.ui.panels.login import LoginBox
@@ -96,6 +96,7 @@ def test_the_traders_page_follows_the_journal_that_the_server_names(
     page = trader()
     paint_until(lambda: any("sn-tabs" in part._dom_classes for part in parts(page) if hasattr(part, "_dom_classes")))
     assert "Start paper engine" not in {getattr(part, "description", "") for part in parts(page)}
+    follow(tmp_path / "a.sqlite").close()  # the one that the page follows: its thread must not outlive the test
 
 
 def parts(box: Any) -> Iterator[Any]:

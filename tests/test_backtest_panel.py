@@ -22,6 +22,7 @@ from sample_board import INJECTION, SampleBoard
 from stratnb.errors import ConfigError, Refused
 from stratnb.market_data import Archive, synthetic_market
 from stratnb.market_data.candles import Candles
+from stratnb.market_data.resample import resample
 from stratnb.research.backtest import backtest, load_run
 from stratnb.ui.panels.backtest import BacktestPanel
 from stratnb.ui.panels.backtest_checks import Examiner, parse_number, parse_time
@@ -143,6 +144,25 @@ def test_gaps_and_guesses_are_noted_but_do_not_forbid_a_run(candles: Candles, tm
         assert words in panel.setup.findings.value
     assert [row["missing"]["n"] for row in panel.result.gaps.rows] == [40, 3]
     assert gap_rows(panel.runs[0].result.gaps, 60_000)[0]["time"]["t"] == "40 m"
+
+
+def test_finer_candles_give_what_python_gives_and_are_checked(candles: Candles, csv: Path, tmp_path: Path) -> None:
+    coarse = resample(candles, "5m")
+    path = tmp_path / "btc_usdt_5m.csv"
+    coarse.to_frame().drop(columns="flags").to_csv(path)
+    panel = BacktestPanel(SampleBoard(1, candles=300))
+    s = panel.setup
+    s.data.value, s.path.value, s.detail.value = "File", str(path), str(csv)
+    run(panel)
+    result = panel.runs[0].result
+    assert result.timeframe == "1m" and "6,000 candles" in s.findings.value
+    assert np.array_equal(result.equity_curve, backtest("simple-levels", coarse, detail=candles).equity_curve)
+    s.path.value, s.detail.value = str(csv), str(path)
+    run(panel)
+    assert "do not lie within" in s.findings.value and len(panel.runs) == 1
+    s.detail.value = str(tmp_path / "none.csv")
+    run(panel)
+    assert "none.csv" in s.findings.value and len(panel.runs) == 1
 
 
 def test_an_archive_is_a_source(candles: Candles, tmp_path: Path) -> None:

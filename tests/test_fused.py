@@ -148,7 +148,7 @@ def test_base_candles_below_the_primary_have_the_same_bits() -> None:
 
 
 def test_a_canceled_run_is_the_beginning_of_the_whole(candles: Candles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stratnb.research.backtest.CHUNK", 1_000)
+    monkeypatch.setattr("stratnb.research.looping.CHUNK", 1_000)
     whole = backtest(CROSS, candles, tier="fused")
     answers = iter([False, False, False, True])
     part = backtest(CROSS, candles, tier="fused", cancelled=lambda: next(answers))
@@ -174,7 +174,8 @@ def test_a_block_in_plain_python_runs_by_the_shared_loop(candles: Candles) -> No
 def test_another_number_is_the_same_loop_another_step_is_not(candles: Candles) -> None:
     plan, _ = configure(CROSS, candles)
     other, _ = configure(CROSS, candles, overrides={"indicators.fast.period": 30})
-    changed, _ = configure(CROSS, candles, overrides={"indicators.fast.kind": "sma", "indicators.fast.seed": None})
+    averages = {"fast": {"kind": "sma", "period": 9}, "slow": {"kind": "ema", "period": 21}}
+    changed, _ = configure({**CROSS, "indicators": averages}, candles)
     loops = [made.fused(each.code, each.kernels) for each in (plan, other, changed)]
     assert loops[0] is loops[1]
     assert loops[0] is not loops[2]

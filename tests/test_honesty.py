@@ -274,6 +274,7 @@ class Trials:
     returns: Floats
     best: dict[str, Any] | None = field(default_factory=lambda: {"analyzers[0].params.fast": 5})
     study: str | None = None
+    ledger: Ledger | None = None
 
     @property
     def count(self) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 import stratnb
 from stratnb import ConfigError, Halt, Refused
-from stratnb.hosted import EngineProcess, account_of
+from stratnb.hosted import EngineProcess, account_of, hosted
 from stratnb.hosting import HostConfig, host, load_host_config
 from stratnb.journal import JournalReader
 
@@ -172,6 +172,28 @@ def test_an_account_has_one_folder_for_its_files(tmp_path: Path) -> None:
     account.config.write_text("speed = 1\n", "utf-8")
     account.prepare()
     assert account.config.read_text("utf-8") == "speed = 1\n"
+
+
+def test_files_that_cannot_be_played_are_told_before_anything_runs(tmp_path: Path) -> None:
+    wrong, empty, good, long = (
+        tmp_path / f"{name}.csv" for name in ("a_usdt_1m", "b_usdt_1m", "c_usdt_1m", "c_usdt_5m")
+    )
+    wrong.write_text("a,b\n1,2\n", "utf-8")
+    empty.touch()
+    for path, minutes in ((good, 1), (long, 5)):
+        rows = "".join(f"{1_767_225_600_000 + i * minutes * 60_000},1,1,1,1,1\n" for i in range(20))
+        path.write_text(f"time,open,high,low,close,volume\n{rows}", "utf-8")
+    for files, code, told in (
+        ([wrong, good], "columns_missing", [wrong.name]),
+        ([wrong, empty], "candles_invalid", [wrong.name, empty.name]),
+        ([tmp_path], "file_is_folder", [tmp_path.name]),
+        ([good, long], "mixed", ["5m"]),
+    ):
+        account = account_of(files, folder=tmp_path / "state")
+        with pytest.raises(ConfigError) as caught, hosted(account):
+            pass
+        assert code in caught.value.code and all(word in str(caught.value) for word in told)
+        assert not account.log.exists() and not account.journal.exists()
 
 
 def test_a_fresh_start_moves_the_history_aside_and_deletes_nothing(tmp_path: Path) -> None:

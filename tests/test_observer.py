@@ -200,6 +200,27 @@ def test_commands_need_a_login_and_do_what_the_call_does(engine: Engine, board: 
     until(lambda: board.view().rights == "viewer")
 
 
+class Bell:
+    """A notifier that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def notify(self, level: str, text: str, strategy_id: str | None = None) -> None:
+        self.told.append(text)
+
+
+def test_an_operator_tests_the_notifier_from_elsewhere(tmp_path: Path) -> None:
+    bell = Bell()
+    with made(tmp_path, notifier=bell) as engine:
+        engine.list()
+        with ObserverBoard(tmp_path / "a.sqlite", author="page") as board:
+            assert board.view().notifies
+            board.login.enter((tmp_path / "operator.token").read_text())
+            assert board.submit("test_notifier", author="someone else").result(LIMIT_S) == bell.told[0]
+            assert "asked for by page" in bell.told[0]
+
+
 def test_a_forged_row_changes_nothing_and_is_counted(engine: Engine, board: ObserverBoard, tmp_path: Path) -> None:
     key = traded(engine)[0]
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:

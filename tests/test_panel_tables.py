@@ -15,6 +15,9 @@ from sample_board import MINUTE_MS, SampleBoard
 from stratnb.errors import Refused
 from stratnb.events import Event
 from stratnb.model import Trade
+from stratnb.research.frames import trades_frame
+from stratnb.ui.panels.backtest_rows import trade_columns
+from stratnb.ui.panels.backtest_rows import trade_rows as rows_of_runs
 from stratnb.ui.panels.cache import CachePanel, stayed
 from stratnb.ui.panels.cache_times import EDGES_MS, histogram
 from stratnb.ui.panels.engine_bar import EngineBar
@@ -411,6 +414,30 @@ def test_orders_and_trades_are_shown_one_table_at_a_time_and_in_the_frame() -> N
     total = panel.trades.rows[-1]
     assert (total["pnl"]["t"], total["name"]["t"]) == ("▲ +4.50", "3 trades")
     assert [row["pnl"]["n"] for row in panel.trades.rows[:-1]] == [2.5, -1.0, 3.0]
+
+
+def test_an_order_says_its_limit_how_long_it_rests_and_what_is_filled() -> None:
+    end = ORDERS[0].created_ms + 900_000
+    resting = replace(ORDERS[0], limit=63_000.5, until_ms=end, filled=0.1, state="PARTIAL")
+    panel = Positions(changed(2, orders=(resting, replace(ORDERS[1], state="UNKNOWN"))))
+    panel.what.value = "Orders"
+    first, second = panel.orders.rows
+    assert (first["price"]["t"], first["price"]["sub"]) == ("63,000.50", "until 00:15")
+    assert (first["qty"]["sub"], first["state"]["t"]) == ("0.1 filled", "Partly filled")
+    assert (second["price"]["t"], second["state"]["t"], second["state"]["tone"]) == ("Market", "Unknown", "warn")
+
+
+@pytest.mark.parametrize("paid", [0.0, 0.25, -0.25])
+def test_funding_has_a_column_only_where_a_trade_has_some(paid: float) -> None:
+    trades = (TRADES[0], replace(TRADES[1], funding=paid))
+    panel = Positions(changed(2, trades_today=trades))
+    panel.what.value = "Trades today"
+    assert ("funding" in [column["key"] for column in panel.trades.cols]) == bool(paid)
+    assert ("funding" in [column["key"] for column in trade_columns(trades_frame(trades)["funding"])]) == bool(paid)
+    shown = rows_of_runs(trades_frame(trades), [99.0, 99.0])
+    assert shown[0]["funding"]["n"] == paid
+    risked = (TRADES[1].pnl + TRADES[1].fees + paid) / 0.4
+    assert shown[0]["r"]["n"] == pytest.approx(risked)
 
 
 def test_a_working_entry_is_canceled_and_an_exit_is_not_offered() -> None:

@@ -144,9 +144,9 @@ def test_a_table_is_for_people(files: Files) -> None:
 
 
 def test_backtest_prints_its_figures(files: Files) -> None:
-    told = runner.invoke(app, ["backtest", NAMES[0], "--candles", str(files[0]), "--json"])
+    told = runner.invoke(app, ["backtest", NAMES[0], str(files[0]), "--json"])
     assert json.loads(told.stdout)["figures"]["trades"] > 0
-    wrong = runner.invoke(app, ["backtest", "trend-ridr", "--candles", str(files[0])])
+    wrong = runner.invoke(app, ["backtest", "trend-ridr", str(files[0])])
     assert wrong.exit_code == 2
     assert "trend-rider" in wrong.output
 

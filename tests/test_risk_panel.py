@@ -50,6 +50,17 @@ def test_every_scope_has_a_row_and_the_account_is_first() -> None:
     assert (rows[0]["near"]["t"], rows[0]["used"]["bar"]) == ("Drawdown", 0.85)
 
 
+def test_the_notifier_is_tested_only_where_there_is_one() -> None:
+    panel, board = made()
+    assert hidden(panel.notifier)
+    board.notifies = True
+    board.advance()
+    panel.pump.paint_now()
+    assert not hidden(panel.notifier)
+    panel.notifier.click()
+    assert board.submitted == [("test_notifier", {"author": "panel"})]
+
+
 def test_a_chosen_scope_shows_its_rules() -> None:
     panel, _ = made()
     assert [row["id"] for row in panel.rules.rows][:2] == ["daily_loss", "max_drawdown"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stratnb.engine import Engine
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, Refused
 from stratnb.exchange.base import Instant
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
@@ -233,6 +233,20 @@ def test_a_notifier_never_reaches_trading(bell: Bell | None) -> None:
         if bell is not None:
             assert [(level, who) for level, _, who in bell.told] == [("warning", bad)] * 2
             assert ["suspended" in bell.told[0][1], "tried again" in bell.told[1][1]] == [True, True]
+
+
+def test_a_notifier_is_tested_on_demand() -> None:
+    bell, broken = Bell(), Bell(fails=True)
+    with parallel(wander(9, 1), notifier=bell) as engine:
+        text = engine.test_notifier("me")
+        assert bell.told == [("info", text, None)] and "asked for by me" in text and engine.view().notifies
+        assert [event.type for event in engine.events.since(0, 99)].count("NOTIFIER_TESTED") == 1
+    for given, code in ((broken, "notifier_failed"), (None, "no_notifier")):
+        with parallel(wander(9, 1), notifier=given) as engine:
+            with pytest.raises(Refused) as caught:
+                engine.test_notifier("me")
+            assert caught.value.code == code and caught.value.hint
+            assert engine.view().notifies == (given is not None) and engine.failure is None
 
 
 def test_a_wrong_service_is_found_when_the_engine_is_built() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from stratnb.errors import ConfigError
 from stratnb.research import run_sweep
+from stratnb.research.honesty import verdict
 from stratnb.research.ledger import Ledger
 from stratnb.research.measure import BLOCKS, FIGURES
 from stratnb.research.space import Range
@@ -285,7 +286,27 @@ def test_the_ledger_counts_each_trial_once(tmp_path: Path) -> None:
     assert ledger.count(first.study) == 14
     run({**GRID, STOP: [0.005, 0.02, 0.03]}, ledger=ledger)
     assert ledger.count(first.study) == 21
-    assert run().study is None
+    assert first.ledger is ledger
+    assert (run().study, run().ledger) == (None, None)
+
+
+def test_more_candles_are_no_more_trials(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+    options: dict[str, Any] = {"market": MARKET, "limits": FREE, "ledger": ledger}
+    whole = sweep(EMA, CANDLES, GRID, **options)
+    sweep(EMA, CANDLES[: len(CANDLES) - 60], GRID, **options)
+    assert whole.study is not None
+    assert ledger.count(whole.study) == 14
+
+
+def test_a_sweep_judges_its_best_by_its_own_ledger(tmp_path: Path) -> None:
+    found = run(ledger=Ledger(tmp_path / "l.sqlite"))
+    judged = found.verdict(random=0, samples=50)
+    assert repr(judged) == repr(verdict(found, ledger=found.ledger, random=0, samples=50))
+    assert judged.counted == max(14, found.count)
+    run({**GRID, STOP: [0.005, 0.02, 0.03]}, ledger=found.ledger)
+    assert found.verdict(random=0, samples=50).counted == 21
+    assert run().verdict(random=0, samples=50).counted == found.count
 
 
 def test_the_table_says_what_it_is(whole: Sweep, tmp_path: Path) -> None:

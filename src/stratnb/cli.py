@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from stratnb.console import reported
+from stratnb.console import json_of, overrides_of, reported, words_of
 from stratnb.errors import ConfigError
 from stratnb.journal_cli import app as journal_app
+from stratnb.research_cli import app as research_app
 
-__all__ = ["app", "archive", "backtest", "dashboard", "lab", "replay", "version"]
+__all__ = ["app", "archive", "dashboard", "lab", "replay", "version"]
 
 app = typer.Typer(
     help="Trading strategies made of blocks.",
@@ -24,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(journal_app, name="journal")
+app.add_typer(research_app)
 
 
 @app.command()
@@ -114,53 +114,24 @@ def replay(
     with reported():
         settings = ReplaySettings(
             files=(*candles, *(more or ())),
-            strategies=_words(strategies),
+            strategies=words_of(strategies),
             mode=mode,  # type: ignore[arg-type]
             switch_every=switch_every,
             policy=policy,  # type: ignore[arg-type]
             speed=_speed(speed),
             cash=cash,
             capacity=capacity,
-            symbols=_words(symbol),
+            symbols=words_of(symbol),
             timeframe=timeframe,
             market_file=market,
-            repair=_words(repair),
-            overrides=_overrides(change or ()),
+            repair=words_of(repair),
+            overrides=overrides_of(change or ()),
             parity=parity,
         )
         result = run(settings)
-    typer.echo(_json(result) if as_json else table(result))
+    typer.echo(json_of(result) if as_json else table(result))
     if result["parity"]["verdict"] is False:
         raise typer.Exit(1)
-
-
-@app.command()
-def backtest(
-    strategy: Annotated[str, typer.Argument(help="Name or path of a strategy.")],
-    candles: Annotated[Path, typer.Option(help="Candle file (CSV or Parquet).")],
-    symbol: Annotated[str | None, typer.Option(help="Symbol, when the file's name does not say it.")] = None,
-    timeframe: Annotated[str | None, typer.Option(help="Timeframe, when the file's name does not say it.")] = None,
-    repair: Annotated[str, typer.Option(help="Repairs of the file's faults, separated by commas, or all.")] = "",
-    cash: Annotated[float, typer.Option(help="Start of the account, quote units.")] = 10_000.0,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change the strategy: timeframes.primary=1h."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Backtest one strategy on one file and print its figures."""
-    from stratnb.market_data import load_candles
-    from stratnb.research.backtest import backtest as run
-
-    with reported():
-        series, _ = load_candles(candles, symbol=symbol, timeframe=timeframe, repair=_words(repair))
-        test = run(strategy, series, cash=cash, overrides=_overrides(change or ()))
-    if as_json:
-        named = {"strategy": test.name, "symbol": series.symbol, "timeframe": series.timeframe, "candles": len(series)}
-        typer.echo(_json(named | {"figures": test.figures, "reasons": dict(test.reasons)}))
-        return
-    rows = [f"{name:<20} {'n/a' if value is None else f'{value:,.6g}'}" for name, value in test.figures.items()]
-    typer.echo("\n".join([repr(test), *rows]))
 
 
 @app.command()
@@ -182,33 +153,9 @@ def archive(
 
     with reported():
         folder = Archive(to)
-        read = [load_candles(path, symbol=symbol, timeframe=timeframe, repair=_words(repair)) for path in candles]
+        read = [load_candles(path, symbol=symbol, timeframe=timeframe, repair=words_of(repair)) for path in candles]
         rows = file_candles(folder, [series for series, _ in read], exchange)
-    typer.echo(_json({"archive": str(to), "series": rows}) if as_json else filing_text(rows))
-
-
-def _json(result: Mapping[str, Any]) -> str:
-    return json.dumps(result, indent=2, allow_nan=False)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    """Return the words between commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _overrides(changes: Iterable[str]) -> dict[str, Any]:
-    """Return the values by path; what is not JSON is text."""
-    found: dict[str, Any] = {}
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals:
-            hint = "write it like timeframes.primary=1h"
-            raise ConfigError("override", f"{change!r} sets nothing", value=change, hint=hint)
-        try:
-            found[path.strip()] = json.loads(text)
-        except ValueError:
-            found[path.strip()] = text.strip()
-    return found
+    typer.echo(json_of({"archive": str(to), "series": rows}) if as_json else filing_text(rows))
 
 
 def _speed(text: str) -> float:

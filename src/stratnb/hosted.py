@@ -17,13 +17,15 @@ from typing import IO
 
 import platformdirs
 
-from stratnb.errors import ConfigError, Halt, Refused, StratnbError
+from stratnb.errors import ConfigError, Finding, Halt, Refused, StratnbError
 from stratnb.journal import JournalReader
 from stratnb.journal.holder import Holder, lease_holder
 from stratnb.journal.tokens import Tokens
+from stratnb.market_data import load_candles
+from stratnb.multi.feeds import open_replay
 from stratnb.multi.holding import ACCOUNT
 
-__all__ = ["Account", "EngineProcess", "account_of", "hosted"]
+__all__ = ["Account", "EngineProcess", "account_of", "check_files", "hosted"]
 
 STOP_LIMIT_S = 30.0
 REFUSED = 2
@@ -194,10 +196,33 @@ class EngineProcess:
             self._words.close()
 
 
+def check_files(paths: Sequence[Path]) -> None:
+    """Raise `ConfigError` unless these files are candles that one engine can play; it tells what is wrong with each."""
+    series, findings = [], []
+    for path in paths:
+        try:
+            series.append(load_candles(path)[0])
+        except ConfigError as error:
+            findings.append(Finding(path.name, error.code, error.message, value=str(path), hint=error.hint))
+            last = error
+    if len(findings) == 1:
+        raise last
+    if findings:
+        text = f"{len(findings)} of {len(paths)} candle files cannot be read"
+        raise ConfigError("candles_invalid", text, hint="correct them all, then try again", findings=findings)
+    if series:
+        open_replay(series)
+
+
 @contextmanager
 def hosted(account: Account) -> Iterator[EngineProcess]:
-    """Run an account's engine, or attach to the one that runs; ours ends with the block."""
+    """Run an account's engine, or attach to the one that runs; ours ends with the block.
+
+    Raises `ConfigError` before anything runs when the candle files cannot be played.
+    """
     account.prepare()
+    if account.holder() is None:
+        check_files(account.candles)
     engine = EngineProcess(account)
     try:
         yield engine

@@ -193,6 +193,7 @@ class ObserverBoard(Reading):
             generation=mirror.generation,
             offline_since_ms=mirror.written_ms if offline else None,
             journal_bytes=journal_bytes(self._journal.path),
+            notifies=bool(live.get("notifies")) and not offline,
         )
 
 

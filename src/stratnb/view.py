@@ -118,7 +118,10 @@ class StrategyView:
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
-    """One working order; market orders of the paper exchange fill whole, at the open of the next candle."""
+    """One working order: at market it fills at the open of the next candle, with a `limit` until `until_ms`.
+
+    `filled` of `quantity` is filled already; `state` is that of the order's life, such as OPEN, PARTIAL or UNKNOWN.
+    """
 
     order_id: str
     strategy_id: str
@@ -128,6 +131,10 @@ class OrderView:
     reduces: bool
     reason: str
     created_ms: int
+    limit: float | None = None
+    until_ms: int | None = None
+    filled: float = 0.0
+    state: str = "SENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +271,7 @@ class EngineView:
     """Everything that changes on screen, at one moment. Times are of the feed's clock.
 
     `fees` are what a taker pays of the notional, by market: as its first strategy simulates them, else the market's.
+    `notifies` says whether the engine has a notifier.
     """
 
     seq: int
@@ -308,6 +316,7 @@ class EngineView:
     events_by_type: tuple[tuple[str, int], ...] = ()
     risk: RiskView | None = None
     fees: Mapping[str, float] = field(default_factory=dict)
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ _OPERATOR = (
     *("pause", "resume", "start", "stop", "step", "set_speed", "open_feed", "restart_feed"),
     *("add", "remove", "remove_all", "switch", "activate", "deactivate", "set_mode", "preview"),
     *("close_position", "move_stop", "breakeven", "cancel_order", "kill", "reduce", "set_limits"),
+    "test_notifier",
     *("resize_cache", "evict", "pin", "unpin", "clear_cache"),
 )
 _OWNER = ("apply", "rollback", "release", "activate_risk", "adopt_orphan")

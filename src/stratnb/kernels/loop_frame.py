@@ -10,7 +10,21 @@ from __future__ import annotations
 
 from stratnb.kernels import layout as at
 
-__all__ = ["DECIDE", "EXIT", "FALLS", "FIND", "FRAME", "GROUP", "INSIDE", "NATR", "PASSES", "SETTLE", "WORK"]
+__all__ = [
+    "ASKED",
+    "DECIDE",
+    "FALLS",
+    "FIND",
+    "FRAME",
+    "GROUP",
+    "HEED",
+    "INSIDE",
+    "NATR",
+    "PASSES",
+    "QUICK",
+    "SETTLE",
+    "WORK",
+]
 
 INSIDE = 1 + at.W_CANDLE
 WORK = INSIDE + 1  # cells of `work` before the rows of given columns: a flag, a candle, at how many closes it held
@@ -20,18 +34,20 @@ def run(calls, code, params, memory, books, account, candles, start, stop, equit
     fresh[0] = 1.0
     memory[R_FEES] = 2.0 * params[S_TAKER]
     seen, total, least = memory[SEEN], memory[TOTAL], params[S_MIN_CANDLES]
-    n, i, settled, none, trades = 0, start, start, 0.0, book[B_ENTRIES] != ENTRIES_OFF
+    n, i, settled, none, trades = 0, start, start - 1, 0.0, book[B_ENTRIES] != ENTRIES_OFF
     keeps, draws = fills.shape[0] > MAX_FILLS, equity.size > 0
-    quiet_end, dirty, expired, since = start, False, False, start
+    quiet_end, dirty, expired, since, stage = start, False, False, start, 0
     q, average, side, funds, costs = book[B_QUANTITY], book[B_AVERAGE], 0.0, 0.0, 0.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
     eq, worst, next_eq, next_worst = book[B_EQUITY], book[B_EQUITY_LOW], 0.0, 0.0
     low_price, high_price, low_eq, high_eq, line = -inf, inf, inf, -inf, inf
     @LOADS
     while i < stop and n + MAX_FILLS <= fills.shape[0]:
+        @QUICK
         o_, h_, l_ = candles[i, 0], candles[i, 1], candles[i, 2]
         k_, v_, t_ = candles[i, 3], candles[i, 4], candles[i, 5]
         @PASSES
+        stage = 0
         if draws:
             equity[i] = eq
         i += 1
@@ -42,6 +58,40 @@ def run(calls, code, params, memory, books, account, candles, start, stop, equit
     memory[SEEN], memory[TOTAL] = seen, total
     @SAVES
     return i, n
+"""
+
+QUICK = """
+while i < quiet_end:
+    h_, l_, k_ = candles[i, 1], candles[i, 2], candles[i, 3]
+    if q != 0.0:
+        next_eq = worth(funds, q, average, costs, k_)
+        next_worst = worth(funds, q, average, costs, l_ if q > 0.0 else h_)
+        if not (l_ > low_price and h_ < high_price and next_worst > line and low_eq <= next_eq <= high_eq):
+            break
+        eq, worst, peak, trough = next_eq, next_worst, max(peak, h_), min(trough, l_)
+    settled, dirty = i, True
+    @NODES
+    if @SIGNALS:
+        stage = 1
+        break
+    @FILTERS
+    if q != 0.0:
+        held += 1.0
+        @STEPS
+        if @HEEDS:
+            stage = 2
+            break
+    @NATR
+    seen, total = seen + 1.0, total + 1.0
+    if seen < least:
+        counts[Z_WARMING] += 1.0
+    else:
+        none += 1.0
+    if draws:
+        equity[i] = eq
+    i += 1
+if i >= stop:
+    break
 """
 
 SETTLE = """
@@ -84,16 +134,20 @@ settled = i
 DECIDE = """
 seen += 1.0
 reason = float(Z_NO_SIGNALS)
-@FIND
-@FILTERS
+if stage < 2:
+    @FIND
+    @FILTERS
 if reason == Z_ENTER:
     @JUDGED
     reason = call_judge(calls[JUDGE], code, params, memory, reason, decision)
 if seen < least:
     reason = float(Z_WARMING)
 if q != 0.0:
-    held, dirty, leave = held + 1.0, True, -1.0
-    @EXITS
+    dirty, leave = True, -1.0
+    if stage < 2:
+        held += 1.0
+        @STEPS
+    @HEEDS
     if leave >= 0.0:
         if book[B_ORDER] != ORDER_EXIT:
             book[B_ORDER_MS] = c5 + PRIMARY_MS
@@ -122,8 +176,10 @@ if @SIGNALS:
     reason = call_weigh(calls[WEIGH], code, params, memory)
 """
 
-EXIT = """
-if c@ASKS == 1.0 or not (c@WISH == w@K or c@WISH != c@WISH):
+ASKED = "c@ASKS == 1.0 or not (c@WISH == w@K or c@WISH != c@WISH)"
+
+HEED = """
+if @ASKED:
     w@K = c@WISH
     leave = heed(params, book, c3, c@WISH, c@ASKS, @REASON, leave)
     low_price, high_price = untouched(params, book)

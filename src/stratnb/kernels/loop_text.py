@@ -10,7 +10,20 @@ from typing import Any
 from stratnb.kernels import layout as at
 from stratnb.kernels.inline import Inlined, Uninlinable, inline
 from stratnb.kernels.jit import Ints
-from stratnb.kernels.loop_frame import DECIDE, EXIT, FALLS, FIND, FRAME, GROUP, NATR, PASSES, SETTLE, WORK
+from stratnb.kernels.loop_frame import (
+    ASKED,
+    DECIDE,
+    FALLS,
+    FIND,
+    FRAME,
+    GROUP,
+    HEED,
+    NATR,
+    PASSES,
+    QUICK,
+    SETTLE,
+    WORK,
+)
 
 __all__ = ["LoopText"]
 
@@ -87,7 +100,11 @@ class LoopText:
         }
         head = [f"{name} = {value!r}" for name, value in constants.items()]
         frame = _fill(
-            FRAME, LOADS=self._loads(), PASSES=self._passes(), SAVES=[*self._spill(), *self._states(save=True)]
+            FRAME,
+            LOADS=self._loads(),
+            QUICK=self._quick() if self._is_plain() else [],
+            PASSES=self._passes(),
+            SAVES=[*self._spill(), *self._states(save=True)],
         )
         return "\n".join([*head, "", *frame, ""])
 
@@ -184,8 +201,13 @@ class LoopText:
 
     def _spill(self) -> list[str]:
         """Write the columns that are locals into the row."""
-        lines = [f"memory[{j}] = c{j}" for j in range(at.W_CANDLE)]
-        lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(c5 + PRIMARY_MS)")
+        if self._is_plain():  # the candle last settled; before the first one of a call the row holds it already
+            lines = [f"memory[{j}] = candles[settled, {j}]" for j in range(at.W_CANDLE)]
+            lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(candles[settled, {at.C_TIME}] + PRIMARY_MS)")
+            lines = ["if settled >= start:", *_indented(lines)]
+        else:
+            lines = [f"memory[{j}] = c{j}" for j in range(at.W_CANDLE)]
+            lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(c5 + PRIMARY_MS)")
         for node in self.nodes.values():
             lines += self._columns(node)
         return lines
@@ -218,97 +240,151 @@ class LoopText:
     def _uses(self, nodes: Iterable[_Node]) -> set[int]:
         return {column for node in nodes if node.k not in self.given for column in node.inputs}
 
+    def _is_plain(self) -> bool:
+        """Tell whether every role closes with each base candle."""
+        return all(self._length(role) in (0, self.code[at.H_BASE_MS]) for role in range(at.PRIMARY + 1))
+
+    def _quick(self) -> list[str]:
+        """Return the inner loop over candles at which nothing but marks and blocks changes."""
+        roles = [role for role in range(at.PRIMARY + 1) if self._length(role)]
+        nodes = [line for role in roles for line in self._nodes_of(role, quick=True)]
+        filters = [self.nodes[k] for k in self._segment(at.SEG_FILTERS)]
+        stepped = [f"c{at.R_PRICE} = c3", *self._blank_signal()] if self._wants_signal() else []
+        text = QUICK.replace("@SIGNALS", self._signals()).replace("@HEEDS", self._asked())
+        return _fill(
+            text,
+            NODES=nodes,
+            FILTERS=[*stepped, *self._shown(filters), *(line for node in filters for line in self._step(node))],
+            STEPS=self._exit_steps() or ["pass"],
+            NATR=self._natr(),
+        )
+
     def _passes(self) -> list[str]:
         """Return what a base candle does: once, or twice where a timeframe ended in the gap before it."""
         roles = [role for role in range(at.PRIMARY + 1) if self._length(role)]
         settle = _fill(SETTLE, SPILL=[*self._spill(), *self._states(self._exits(), save=True)], RELOAD=self._reload())
-        if all(self._length(role) == self.code[at.H_BASE_MS] for role in roles):
-            return [*settle, *(line for role in roles for line in self._role(role)), "total += 1.0"]
+        if self._is_plain():
+            nodes = [line for role in roles for line in self._nodes_of(role)]
+            return ["if stage == 0:", *_indented([*settle, *nodes]), *self._falls(), *self._decide(), "total += 1.0"]
         steps: list[str] = []
         for role in roles:
+            lines = self._nodes_of(role) + ([*self._falls(), *self._decide()] if role == at.PRIMARY else [])
             if self._length(role) == self.code[at.H_BASE_MS]:
-                steps += ["if late == 0:", *_indented(self._role(role))]
+                steps += ["if late == 0:", *_indented(lines)]
             else:
-                steps += _fill(GROUP.replace("@ROLE", str(role)), BODY=self._role(role))
+                steps += _fill(GROUP.replace("@ROLE", str(role)), BODY=lines)
         return _fill(PASSES, SETTLE=settle, ROLES=steps, FALLS=self._falls())
 
     def _reload(self) -> list[str]:
         """Return what a full settlement changes in locals: a new position armed its exits."""
         return [*self._states(self._exits(), save=False), *(f"w{node.k} = nan" for node in self._exits())]
 
-    def _role(self, role: int) -> list[str]:
-        """Return what the close of a role's candle does."""
+    def _nodes_of(self, role: int, *, quick: bool = False) -> list[str]:
+        """Return what the close of a role's candle does to its columns and blocks."""
         nodes = [self.nodes[k] for k in self._segment(role)]
         beyond = {c for c in self._uses(nodes) if at.R_MINUTE < c < at.W_HEAD and c != at.R_GAP}
         if beyond:
             raise Uninlinable(f"a block of the candles reads column {at.HEAD_COLUMNS[min(beyond)]} of the position")
-        lines = self._candle(role)
+        lines = self._candle(role, quick=quick)
         for node in nodes:
             lines += self._step(node)
-        return [*lines, *self._falls(), *self._decide()] if role == at.PRIMARY else lines
+        return lines
 
     def _falls(self) -> list[str]:
         """Return what becomes of a limit entry that a settlement let expire."""
         return _fill(FALLS, SPILL=[*self._spill(), *self._states(self._exits(), save=True)], RELOAD=self._reload())
 
-    def _candle(self, role: int) -> list[str]:
-        """Bring a role's candle into its columns."""
+    def _candle(self, role: int, *, quick: bool) -> list[str]:
+        """Bring a role's candle into its columns; a quick one into those that are read."""
         first = int(self.code[at.H_ROLE_COLUMNS + role])
         if self._length(role) != self.code[at.H_BASE_MS]:
             wide = role == at.PRIMARY
             columns = [*range(at.W_CANDLE), at.R_MINUTE, at.R_GAP] if wide else range(first, first + at.W_CANDLE)
             return [f"c{j} = memory[{j}]" for j in columns]
         if role != at.PRIMARY:
-            return [f"c{first + j} = {name}" for j, name in enumerate(CANDLE)]
+            return [f"c{first + j} = candles[i, {j}]" for j in range(at.W_CANDLE)]
         used, lines = self._uses(self.nodes.values()), []
+        names = [f"candles[i, {j}]" for j in range(at.W_CANDLE)] if quick else CANDLE
+        needed = used | {at.C_CLOSE, at.C_TIME} if quick else set(range(at.W_CANDLE))
         if at.R_GAP in used:
-            lines.append(f"c{at.R_GAP} = 1.0 if t_ > c5 + PRIMARY_MS else 0.0")
-        lines += [f"c{j} = {name}" for j, name in enumerate(CANDLE)]
-        return lines + ([f"c{at.R_MINUTE} = minute_of_week(t_ + PRIMARY_MS)"] if at.R_MINUTE in used else [])
+            lines.append(f"c{at.R_GAP} = 1.0 if {names[at.C_TIME]} > c5 + PRIMARY_MS else 0.0")
+        lines += [f"c{j} = {name}" for j, name in enumerate(names) if j in needed]
+        return lines + ([f"c{at.R_MINUTE} = minute_of_week(c5 + PRIMARY_MS)"] if at.R_MINUTE in used else [])
 
     def _decide(self) -> list[str]:
         """Return the decision at a primary close."""
         filters, exits = [self.nodes[k] for k in self._segment(at.SEG_FILTERS)], self._exits()
-        shown = [
-            f"c{j} = {held} if q != 0.0 else {flat}" for j, (held, flat) in SHOWN.items() if j in self._uses(filters)
-        ]
-        shown += [f"c{j} = memory[{j}]" for j in SIZED if j in self._uses([*filters, *exits])]
-        leaving = [f"c{j} = {held}" for j, (held, _) in SHOWN.items() if j in self._uses(exits)]
-        for place, node in enumerate(exits):
-            leaving += self._step(node) + self._exit(node, place)
-        natr = int(self.code[at.H_NATR])
+        stepped = [f"c{at.R_PRICE} = c3", *self._shown(filters)]
         return _fill(
             DECIDE,
-            FIND=self._find(signals=bool(self._uses([*filters, *exits]) & {*SIGNAL})),
-            FILTERS=[f"c{at.R_PRICE} = c3", *shown, *(line for node in filters for line in self._step(node))],
+            FIND=self._find(),
+            FILTERS=[*stepped, *(line for node in filters for line in self._step(node))],
             JUDGED=[line for node in filters for line in self._columns(node)] or ["pass"],
-            EXITS=leaving or ["pass"],
-            NATR=_lines(NATR.replace("@COLUMN", str(natr))) if natr else [],
+            STEPS=self._exit_steps() or ["pass"],
+            HEEDS=[line for place, node in enumerate(exits) for line in self._heed(node, place)] or ["pass"],
+            NATR=self._natr(),
             ENTERS=self._spill(),
             RELOAD=self._reload(),
         )
 
-    def _find(self, *, signals: bool) -> list[str]:
-        """Return the aggregation of the analyzers, which is left out while none of them signals."""
+    def _natr(self) -> list[str]:
+        column = int(self.code[at.H_NATR])
+        return _lines(NATR.replace("@COLUMN", str(column))) if column else []
+
+    def _shown(self, nodes: Sequence[_Node]) -> list[str]:
+        """Bring the position, as it was before this close, into the columns that blocks read."""
+        used = self._uses(nodes)
+        lines = [f"c{j} = {held} if q != 0.0 else {flat}" for j, (held, flat) in SHOWN.items() if j in used]
+        return lines + [f"c{j} = memory[{j}]" for j in SIZED if j in used]
+
+    def _exit_steps(self) -> list[str]:
+        """Return a step of every exit on the position at this close."""
+        exits = self._exits()
+        used = self._uses(exits)
+        lines = [f"c{j} = {held}" for j, (held, _) in SHOWN.items() if j in used]
+        lines += [f"c{j} = memory[{j}]" for j in SIZED if j in used]
+        return lines + [line for node in exits for line in self._step(node)]
+
+    def _signals(self) -> str:
+        """Return the condition that an analyzer signals."""
         first, count = int(self.code[at.H_ANALYZER_LIST]), int(self.code[at.H_ANALYZERS])
         columns = [int(c) for c in self.code[first : first + count]]
-        asked = " or ".join(f"c{c} == 1.0 or c{c} == -1.0" for c in columns) or "False"
+        return " or ".join(f"c{c} == 1.0 or c{c} == -1.0" for c in columns) or "False"
+
+    def _wants_signal(self) -> bool:
+        """Tell whether filters or exits read the aggregated signal."""
+        filters = [self.nodes[k] for k in self._segment(at.SEG_FILTERS)]
+        return bool(self._uses([*filters, *self._exits()]) & {*SIGNAL})
+
+    def _blank_signal(self) -> list[str]:
+        return [f"{', '.join(f'c{j}' for j in SIGNAL)} = {', '.join(['0.0'] * len(SIGNAL))}"]
+
+    def _find(self) -> list[str]:
+        """Return the aggregation of the analyzers, which is left out while none of them signals."""
+        first, count = int(self.code[at.H_ANALYZER_LIST]), int(self.code[at.H_ANALYZERS])
+        columns = {int(c) for c in self.code[first : first + count]}
         owners = [node for node in self.nodes.values() if node.out in columns]
         written = [line for node in owners for line in self._columns(node)] or ["pass"]
-        lines = _fill(FIND.replace("@SIGNALS", asked), WEIGHED=written)
-        if signals:
-            blank = ", ".join(f"c{j}" for j in SIGNAL)
-            lines = [f"{blank} = {', '.join(['0.0'] * len(SIGNAL))}", *lines]
-            lines += _indented([f"c{j} = memory[{j}]" for j in SIGNAL])
+        lines = _fill(FIND.replace("@SIGNALS", self._signals()), WEIGHED=written)
+        if self._wants_signal():
+            lines = [*self._blank_signal(), *lines, *_indented([f"c{j} = memory[{j}]" for j in SIGNAL])]
         return lines
 
-    def _exit(self, node: _Node, place: int) -> list[str]:
+    def _asked(self) -> str:
+        """Return the condition that an exit is to be heeded."""
+        return " or ".join(_exit_text(ASKED, node) for node in self._exits()) or "False"
+
+    def _heed(self, node: _Node, place: int) -> list[str]:
         """Return how the position heeds an exit; a stop that it heeded already is left out."""
-        words = {"@ASKS": node.out + 1, "@WISH": node.out, "@K": node.k, "@REASON": f"{at.REASON_EXIT + place}.0"}
-        text = EXIT
-        for word, value in words.items():
-            text = text.replace(word, str(value))
-        return _lines(text)
+        text = HEED.replace("@ASKED", ASKED).replace("@REASON", f"{at.REASON_EXIT + place}.0")
+        return _lines(_exit_text(text, node))
+
+
+def _exit_text(text: str, node: _Node) -> str:
+    """Put an exit's numbers in place of their words."""
+    for word, value in {"@ASKS": node.out + 1, "@WISH": node.out, "@K": node.k}.items():
+        text = text.replace(word, str(value))
+    return text
 
 
 def _lines(text: str) -> list[str]:

@@ -273,9 +273,9 @@ class Mirror:
             begin_stops(self.desk.lane(scope).context.book)
 
     def _orders(self) -> bool:
-        live = {work.order_id: work.state for work in self.desk.orders.live()}
+        live = {work.order_id: (work.state, work.filled) for work in self.desk.orders.live()}
         found = [row for state in ("INTENT", "SENT", "OPEN", "PARTIAL", "UNKNOWN") for row in self._state(state)]
-        if {row["client_id"]: row["state"] for row in found} == live:
+        if {row["client_id"]: (row["state"], row["filled"]) for row in found} == live:
             return False
         works = [self._work(row) for row in found if self.desk.registry.has(row["strategy_id"])]
         self.desk.orders.show(works)
@@ -288,7 +288,8 @@ class Mirror:
         shared = [name for name in Order.__slots__ if name in row]
         told = {name: row[name] for name in shared} | {"order_id": row["client_id"], "reason": row["reason"] or ""}
         order = Order(**told)
-        return Working(order, self.desk.lane(row["strategy_id"]), row["correlation"] or "", state=row["state"])
+        told = {"state": row["state"], "filled": row["filled"]}
+        return Working(order, self.desk.lane(row["strategy_id"]), row["correlation"] or "", **told)
 
     def _denials(self) -> bool:
         rows = self._fresh("denials")

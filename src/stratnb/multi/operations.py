@@ -261,7 +261,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
             **{"lag_ms": self._lag_ms(), "host": socket.gethostname()},
             "feed": {**told, "speed": feed.speed if math.isfinite(feed.speed) else None},
             "cache": asdict(cache_view(self.desk)),
-            "health": self.told_health(),
+            **{"health": self.told_health(), "notifies": self._notifier is not None},
             "error": None if self.failure is None else f"{type(self.failure).__name__}: {self.failure}",
         }
 

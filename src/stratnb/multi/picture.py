@@ -12,7 +12,7 @@ from stratnb.kernels import layout as at
 from stratnb.model import Market, Order, Trade, installed_version
 from stratnb.multi.description import journal_bytes
 from stratnb.multi.desk import Desk
-from stratnb.multi.lane import Lane
+from stratnb.multi.lane import Lane, Working
 from stratnb.services.risk_rules import STATES
 from stratnb.services.trades import trades_of
 from stratnb.view import (
@@ -61,7 +61,7 @@ def picture(
         strategies=tuple(strategy_view(desk, lane) for lane in lanes),
         positions=tuple(_position(desk, lane) for lane in desk.everyone() if lane.context.book.quantity),
         cache=cache_view(desk),
-        orders=tuple(_order(work.order) for work in desk.orders.live()),
+        orders=tuple(_order(work) for work in desk.orders.live()),
         trades_today=tuple(trade for lane in lanes for trade in _trades_of_day(desk, lane)),
         events_by_type=tuple(stats["by_type"].items()),
         markets={symbol: price_decimals(desk.exchange.market(symbol)) for symbol in feed.symbols},
@@ -78,6 +78,7 @@ def picture(
         unknown_orders=len(desk.orders.unknown()),
         journal_bytes=None if desk.settings.journal is None else journal_bytes(desk.settings.journal),
         risk=risk,
+        notifies=desk.services.notifier is not None,
     )
 
 
@@ -225,8 +226,19 @@ def _position(desk: Desk, lane: Lane) -> PositionView:
     )
 
 
-def _order(order: Order) -> OrderView:
-    return OrderView(**{name: getattr(order, name) for name in OrderView.__slots__})
+def _order(work: Working) -> OrderView:
+    """Return a working order; the limit of an entry and how long it rests are in its book."""
+    order, row = work.order, work.lane.context.book.row
+    told = {name: getattr(order, name) for name in OrderView.__slots__ if name in Order.__slots__}
+    rests = bool(not order.reduces and row[at.B_ORDER] == at.ORDER_ENTRY and row[at.B_ORDER_PRICE] > 0.0)
+    until = float(row[at.B_ORDER_UNTIL]) if rests else np.inf
+    return OrderView(
+        **told,
+        limit=float(row[at.B_ORDER_PRICE]) if rests else None,
+        until_ms=int(until) if np.isfinite(until) else None,
+        filled=work.filled,
+        state=work.state,
+    )
 
 
 def _trades_of_day(desk: Desk, lane: Lane) -> list[Trade]:

@@ -51,3 +51,10 @@ class RiskCalls(Calls):
         """
         loosened: tuple[str, ...] = self._call("set_limits", scope, changes, author, confirm=confirm)
         return loosened
+
+    def test_notifier(self, author: str = "notebook") -> str:
+        """Send a test message by the notifier and return its text.
+
+        `Refused` when the engine has none (`no_notifier`) or it fails (`notifier_failed`).
+        """
+        return str(self._call("test_notifier", author))

@@ -1,23 +1,27 @@
-"""The operations of risk: kill, release, reduce and activate by hand, limits."""
+"""The operations of risk: kill, release, reduce and activate by hand, limits, a test of the notifier."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, Refused
 from stratnb.multi.desk import Desk
 from stratnb.multi.emergency import KillSwitch
 from stratnb.multi.limits import limits_of, set_limits
 
 __all__ = ["RISK_OPERATIONS", "RiskOperations"]
 
-RISK_OPERATIONS = ("kill", "release", "reduce", "activate_risk", "set_limits", "limits")
+RISK_OPERATIONS = ("kill", "release", "reduce", "activate_risk", "set_limits", "limits", "test_notifier")
+
+log = logging.getLogger(__name__)
 
 
 class RiskOperations:
     """The part of an engine's operations that says what may be risked; a scope is "" or a strategy's id."""
 
+    name: str
     desk: Desk
     kill_switch: KillSwitch
 
@@ -59,6 +63,22 @@ class RiskOperations:
         """Return the limits of a scope."""
         self._check("limits", "limits", scope, "limits")
         return limits_of(self.desk, scope)
+
+    async def test_notifier(self, author: str = "notebook") -> str:
+        """Send a message by the notifier and return it: `Refused` without one (`no_notifier`) or when it fails."""
+        self._check(author, "test", "", "test_notifier")
+        notifier, text = self.desk.services.notifier, f"Test message of engine {self.name!r}, asked for by {author}"
+        if notifier is None:
+            hint = "make the engine with notifier=, an object with a method notify(level, text, strategy_id)"
+            raise Refused("no_notifier", "the engine has no notifier", hint=hint)
+        try:
+            notifier.notify("info", text, None)
+        except Exception as error:
+            log.warning("the notifier failed its test", exc_info=error)
+            words = f"the notifier failed: {type(error).__name__}: {error}"
+            raise Refused("notifier_failed", words, hint="mend it; the engine goes on without its messages") from error
+        self.desk.bus.publish("NOTIFIER_TESTED", source="engine", payload={"author": author, "text": text})
+        return text
 
     def _check(self, author: str, reason: str, scope: str, verb: str) -> None:
         """Raise unless author, reason and scope are given and the scope is known."""

@@ -143,8 +143,8 @@ def verdict(
 ) -> Verdict:
     """Return what the best of a sweep is worth: `RULE` and the figures beside it.
 
-    The best is run once more. `ledger` (the usual one; give that of the sweep where it had another) says how many
-    trials its Sharpe ratio is deflated for, never fewer than the sweep has; their spread is that of the ledger or of
+    The best is run once more. `ledger` (that of the sweep unless another is given) says how many trials its Sharpe
+    ratio is deflated for, never fewer than the sweep has; their spread is that of the ledger or of
     the sweep, whichever is larger. `random` runs enter by chance (0 leaves them out), reported by `progress`. The rule
     asks for two things that fail apart: what so many trials would show without skill, and trades that earn (trials that
     are much alike deflate little, and are one test of 5 %). The probability of overfitting is shown beside: it judges
@@ -182,10 +182,9 @@ def verdict(
 
 def _counted(sweep: Sweep, result: Backtest, ledger: Ledger | None) -> tuple[int, float]:
     """Return how many trials count for a sweep, and their spread; a sweep without a ledger has its own only."""
-    spread = _spread(sweep.sharpes)
-    if ledger is None and sweep.study is None:
+    spread, ledger = _spread(sweep.sharpes), sweep.ledger if ledger is None else ledger
+    if ledger is None:
         return sweep.count, spread
-    ledger = Ledger() if ledger is None else ledger
     study = sweep.study or study_of(result.plan.config, result.candles)
     known = [each for each in (spread, ledger.spread(study)) if math.isfinite(each)]
     return max(sweep.count, ledger.count(study)), max(known, default=math.nan)

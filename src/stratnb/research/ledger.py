@@ -42,7 +42,7 @@ def study_of(config: StrategyConfig, candles: Candles) -> str:
     """Return the study that trials of a strategy on these candles belong to: a hash of the idea and the market.
 
     The idea is what is composed of what: the kinds of the blocks in their roles. Names, parameters and the period are
-    not part of it, so another value, another year or another title is another trial of the same idea.
+    not part of it: another value or another title is another trial of the same idea, another year is the same trial.
     """
     idea = {
         "analyzers": sorted(type(entry.params).kind for entry in config.analyzers),

@@ -41,9 +41,8 @@ class Study:
     plan: Plan
 
     def note(self, rows: Rows, runner: Runner) -> None:
-        """Count the trials that ran; the same one is the same again in every sweep of the same strategy."""
-        candles = runner.job.candles
-        base: list[Any] = [self.plan.config.config_hash, int(candles.open_time_ms[0]), int(candles.open_time_ms[-1])]
+        """Count the trials that ran; the same values are the same trial over whatever candles of the market."""
+        base = [self.plan.config.config_hash]
         ran = [k for k, error in enumerate(rows.errors) if not error]
         values = [sorted(zip(runner.job.paths, rows.values[k], strict=True)) for k in ran]
         keys = [canonical({"of": base, "values": own}) for own in values]

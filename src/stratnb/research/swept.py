@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, nearest
 from stratnb.research.backtest import Backtest, backtest
+from stratnb.research.ledger import Ledger
 from stratnb.research.measure import FIGURES, LOWER
 from stratnb.research.run_sweep import Course, run_course
 from stratnb.research.space import Space
@@ -71,6 +73,11 @@ class Sweep:
     def study(self) -> str | None:
         """Return the name under which the ledger counts the trials, None without a ledger."""
         return None if self._course.study is None else self._course.study.name
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """Return where the trials are counted, None without a ledger."""
+        return None if self._course.study is None else self._course.study.ledger
 
     @property
     def count(self) -> int:
@@ -141,6 +148,10 @@ class Sweep:
         patch = self._course.runner.variants.patch(self._rows.values[place])
         options: dict[str, Any] = {"market": job.market, "cash": job.cash, "limits": job.limits, "on_gap": job.on_gap}
         return backtest(job.document, job.candles, overrides=patch, **options)
+
+    def verdict(self, **options: Any) -> Any:
+        """Return the `Verdict` on the best by the sweep's own ledger; options are those of `honesty.verdict`."""
+        return import_module("stratnb.research.honesty").verdict(self, **options)
 
     def resume(
         self,

@@ -147,19 +147,25 @@ def late_ops(decisions: Floats, rows: Floats, step_ms: int) -> Ops:
 
 
 def order_ops(order: OrderView | None, step_ms: int) -> Ops:
-    """Return the operation that draws the slot in which a waiting order fills."""
-    slots = [] if order is None else [order.created_ms // step_ms * step_ms]
-    return [put("pending", {"x0": [x - step_ms / 2.0 for x in slots], "x1": [x + step_ms / 2.0 for x in slots]})]
+    """Return the operation that draws the slots in which a waiting order may fill: the next, of a limit to its end."""
+    if order is None:
+        return [put("pending", {"x0": [], "x1": []})]
+    first = last = order.created_ms // step_ms * step_ms
+    if order.until_ms is not None:
+        last = max(first, (order.until_ms - 1) // step_ms * step_ms)
+    return [put("pending", {"x0": [first - step_ms / 2.0], "x1": [last + step_ms / 2.0]})]
 
 
 def order_tags(order: OrderView | None, price: float) -> list[dict[str, Any]]:
-    """Return the tag of a waiting order at the newest price: what it does, why, and until when."""
+    """Return the tag of a waiting order, at its limit or else the newest price: what it does, why, and until when."""
     if order is None:
         return []
     what = "Exit" if order.reduces else "Long entry" if order.side == "buy" else "Short entry"
     why = f" ({order.reason})" if order.reduces else ""
-    text = f"{what}{why} pending · {order.side} {quantity(order.quantity)} · until the next open"
-    return [{"y": price, "t": text, "tone": "warn", "axis": False}]
+    end = "the next open" if order.until_ms is None else f"{stamp(order.until_ms)} UTC"
+    at = "" if order.limit is None else f" at {order.limit:,.8g}"
+    text = f"{what}{why} pending · {order.side} {quantity(order.quantity)}{at} · until {end}"
+    return [{"y": price if order.limit is None else order.limit, "t": text, "tone": "warn", "axis": False}]
 
 
 def _candle(rows: Floats, time_ms: int, step_ms: int, price: float) -> tuple[float, float, float]:

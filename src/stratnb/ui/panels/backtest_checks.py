@@ -17,6 +17,7 @@ from stratnb.market_data.load import load_candles
 from stratnb.market_data.paths import typed_path
 from stratnb.market_data.synthetic import synthetic_market
 from stratnb.research.backtest import configure
+from stratnb.research.detail import inside
 from stratnb.strategy.documents import build_config
 from stratnb.strategy.plan import Plan as Layout
 from stratnb.ui.format import age, count, escape, stamp, to_number
@@ -55,7 +56,7 @@ T = TypeVar("T")
 class Draft:
     """What the fields say, as texts; `source` is Feed, File, Archive or Synthetic, `loaded` a loaded strategy's id.
 
-    `many` candles of a `seed` are made for the synthetic source.
+    `many` candles of a `seed` are made for the synthetic source; `detail` is a file of finer candles inside the range.
     """
 
     strategy: str
@@ -75,6 +76,7 @@ class Draft:
     slippage: str
     many: str = ""
     seed: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Examiner:
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self._kept: tuple[Any, Candles] | None = None
+        self._kept: dict[str, tuple[Any, Candles]] = {}
 
     def __call__(self, draft: Draft) -> Checked:
         """Return the plan of a draft, its candles and every finding."""
@@ -187,7 +189,7 @@ class Examiner:
         cash = _tried(found, "Capital", lambda: parse_number(draft.cash, "Capital", 1.0, 1e12))
         costs = self._costs(draft, found)
         candles = _tried(found, draft.source, lambda: self._candles(draft))
-        part = self._range(draft, candles, found)
+        part = self._detailed(draft, self._range(draft, candles, found), found)
         strategy = _tried(found, "Strategy", lambda: self._strategy(draft))
         plan = Plan(draft.title, strategy or draft.strategy, cash or 10_000.0, costs, draft.loaded)
         layout = None if strategy is None else _tried(found, "Strategy", lambda: _layout(strategy, part, costs, found))
@@ -235,15 +237,27 @@ class Examiner:
             raise ConfigError("missing", f"{what} is missing", hint="give its path, or use the feed")
         if draft.source == "Archive":
             return self._archived(path, draft.series)
+        return self._read("path", draft.path, draft.symbol.strip(), draft)
+
+    def _read(self, field: str, text: str, symbol: str, draft: Draft) -> Candles:
+        """Return the candles of the file that a field names; it is read again when it has changed."""
+        path = typed_path(text.strip())
         about = path.stat() if path.is_file() else None
-        key = (path, about and (about.st_mtime_ns, about.st_size), draft.symbol, draft.repair)
-        if self._kept is None or self._kept[0] != key:
-            options = {"symbol": draft.symbol.strip() or None, "repair": "all" if draft.repair else ()}
+        key = (path, about and (about.st_mtime_ns, about.st_size), symbol, draft.repair)
+        if field not in self._kept or self._kept[field][0] != key:
+            options = {"symbol": symbol or None, "repair": "all" if draft.repair else ()}
             try:
-                self._kept = (key, load_candles(path, **options)[0])  # type: ignore[arg-type]
+                self._kept[field] = (key, load_candles(path, **options)[0])  # type: ignore[arg-type]
             except ConfigError as error:
-                raise followable(error, _HINTS, draft.path) from error
-        return self._kept[1]
+                raise followable(error, _HINTS, text) from error
+        return self._kept[field][1]
+
+    def _detailed(self, draft: Draft, part: Candles | None, found: list[Finding]) -> Candles | None:
+        """Return the finer candles inside a range when a file of them is given, else the range; None with a fault."""
+        if part is None or not draft.detail.strip() or draft.source == "Synthetic":
+            return part
+        symbol = draft.symbol.strip() if draft.source == "File" else ""
+        return _tried(found, "Detail", lambda: inside(part, self._read("detail", draft.detail, symbol, draft)))
 
     @staticmethod
     def _archived(folder: Path, series: Series | None) -> Candles:

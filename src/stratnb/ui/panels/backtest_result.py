@@ -88,6 +88,7 @@ class ResultView(w.VBox):  # type: ignore[misc]
         self.heading.value = f"<h3>{escape(run.name)}</h3>"
         self.figures.rows = rows.figure_rows(run.figures, run.quote, days=rows.elapsed_days(result))
         trades = result.trades
+        self.trades.cols = rows.trade_columns(trades["funding"])
         self.trades.rows = rows.trade_rows(trades, stops, run.quote)
         shown = f", the newest {count(rows.TRADES_SHOWN)} of them here" if len(trades) > rows.TRADES_SHOWN else ""
         hint = "; choose one to see it on its candles" if len(trades) else ""

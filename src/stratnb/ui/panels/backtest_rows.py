@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -107,8 +107,9 @@ def _explained(name: str, known: Mapping[str, Any], quote: str, days: float = ma
     return {**made, **noted(name, explained(name), sub, days)}
 
 
-def trade_columns() -> list[dict[str, Any]]:
-    """Return the columns of the trades."""
+def trade_columns(funding: Iterable[float] = ()) -> list[dict[str, Any]]:
+    """Return the columns of trades; that of the funding only when any trade has some."""
+    paid = {"key": "funding", "label": "Funding", "align": "r", "cls": "is-p2", "title": "Paid; negative when received"}
     return [
         {"key": "no", "label": "#", "align": "r"},
         {"key": "side", "label": "Side"},
@@ -119,13 +120,14 @@ def trade_columns() -> list[dict[str, Any]]:
         {"key": "qty", "label": "Quantity", "align": "r", "cls": "is-p2"},
         {"key": "pnl", "label": "PnL", "align": "r"},
         {"key": "fees", "label": "Fees", "align": "r", "cls": "is-p2"},
+        *([paid] if any(funding) else []),
         {"key": "ret", "label": "Return", "align": "r", "cls": "is-p2"},
         {
             "key": "r",
             "label": "R",
             "align": "r",
             "cls": "is-p2",
-            "title": "PnL before fees by the risk to the planned stop",
+            "title": "PnL before fees and funding by the risk to the planned stop",
         },
         {"key": "held", "label": "Held", "align": "r", "cls": "is-p2"},
         {"key": "reason", "label": "Exit by"},
@@ -163,6 +165,7 @@ def _trade(i: int, t: Mapping[str, Any], digits: tuple[int, int]) -> dict[str, A
         "qty": {"t": quantity(t["quantity"]), "n": t["quantity"]},
         "pnl": delta(t["pnl"], money),
         "fees": {"t": num(t["fees"], money), "n": t["fees"]},
+        "funding": {"t": num(t["funding"], money), "n": t["funding"]},
         "ret": delta_percent(t["return_fraction"]),
         "r": _risks(t),
         "held": {"t": age(held), "n": held or 0.0},
@@ -171,11 +174,11 @@ def _trade(i: int, t: Mapping[str, Any], digits: tuple[int, int]) -> dict[str, A
 
 
 def _risks(t: Mapping[str, Any]) -> Cell:
-    """Return the result before fees in multiples of the risk to the planned stop."""
+    """Return the result before fees and funding in multiples of the risk to the planned stop."""
     risk = abs(t["entry_price"] - t["stop"]) * t["quantity"]
     if not risk > 0.0:
         return na()
-    r = (t["pnl"] + t["fees"]) / risk
+    r = (t["pnl"] + t["fees"] + t["funding"]) / risk
     return {**delta(r), "t": signed(r, 2)}
 
 

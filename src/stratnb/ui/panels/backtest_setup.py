@@ -40,6 +40,7 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         self.path = styled(field("Path", "CSV or Parquet file", value=kept), "sn-longfield")
         self.named = field("Symbol", "from the file's name")
         self.repair = chip("Repair rows", False, "Mend faulty rows of the file instead of refusing it")
+        self.detail = styled(field("Detail", "finer candles inside these, a file"), "sn-longfield")
         self.series = dropdown("Series", [])
         self.timeframe = dropdown("Timeframe", list(TIMEFRAMES_OFFERED), "5m")
         self.many = field("Candles", "20000", value="20000")
@@ -52,7 +53,7 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         self.findings = styled(w.HTML(), "sn-findings", "sn-off")
         rows = [
             [self.strategy, self.data, self.symbol, self.path, self.named, self.repair, self.series, *self.drawn],
-            [self.start, self.end, self.cash, self.taker, self.maker, self.slippage],
+            [self.detail, self.start, self.end, self.cash, self.taker, self.maker, self.slippage],
         ]
         super().__init__([*(styled(w.HBox(row), "sn-addrow") for row in rows), self.findings])
         for box in (*rows[0], *rows[1]):
@@ -85,6 +86,7 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
             timeframe=self.timeframe.value if source == "Synthetic" else view.feed.timeframe if view.feed else "1m",
             many=self.many.value,
             seed=self.seed.value,
+            detail=self.detail.value,
             repair=bool(self.repair.value),
             start=self.start.value,
             end=self.end.value,
@@ -123,6 +125,7 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         for box in self.drawn:
             show(box, source == "Synthetic")
         show(self.repair, source == "File")
+        show(self.detail, source != "Synthetic")
         show(self.series, source == "Archive")
 
     def _offer(self, box: w.Dropdown, options: Sequence[tuple[str, str | tuple[str, str] | Series]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stratnb.model import Trade
 from stratnb.ui.format import (
     age,
     cents,
+    clock,
     count,
     delta,
     na,
@@ -24,7 +25,19 @@ from stratnb.ui.format import (
 )
 from stratnb.view import OrderView, PositionView
 
-__all__ = ["ORDERS", "POSITIONS", "TRADES", "net_rows", "order_row", "row", "stop_effect", "trade_rows"]
+__all__ = [
+    "ORDERS",
+    "POSITIONS",
+    "TRADES",
+    "net_rows",
+    "order_row",
+    "row",
+    "stop_effect",
+    "trade_columns",
+    "trade_rows",
+]
+
+STATES = {"INTENT": "Sending", "PARTIAL": "Partly filled"}
 
 POSITIONS = [
     {"key": "name", "label": "Position", "cls": "is-wide", "sort": False},
@@ -46,6 +59,7 @@ ORDERS = [
     {"key": "kind", "label": "Kind"},
     {"key": "side", "label": "Side"},
     {"key": "qty", "label": "Quantity", "align": "r"},
+    {"key": "price", "label": "Price", "align": "r", "title": "The limit, and until when it rests"},
     {"key": "why", "label": "Reason"},
     {"key": "state", "label": "State"},
     {"key": "age", "label": "Age", "align": "r"},
@@ -61,6 +75,7 @@ TRADES = [
     {"key": "pnl", "label": "PnL", "align": "r"},
     {"key": "part", "label": "Return", "align": "r", "cls": "is-p2"},
     {"key": "fees", "label": "Fees", "align": "r", "cls": "is-p2"},
+    {"key": "funding", "label": "Funding", "align": "r", "cls": "is-p2", "title": "Paid; negative when received"},
     {"key": "held", "label": "Held", "align": "r", "cls": "is-p2"},
     {"key": "why", "label": "Reason"},
 ]
@@ -167,8 +182,8 @@ def stop_effect(p: PositionView, price: float | None) -> str:
     return f"{now}. At {num(price, p.decimals)}: {away} from the mark, {there}."
 
 
-def order_row(order: OrderView, *, now_ms: int) -> dict[str, Any]:
-    """Return the row of a working order."""
+def order_row(order: OrderView, *, now_ms: int, decimals: int = 2) -> dict[str, Any]:
+    """Return the row of a working order; `decimals` of its market's prices."""
     cancel = {"a": "cancel", "t": "Cancel", "label": f"Cancel the entry of {order.strategy_id}"}
     if order.reduces:
         cancel["off"] = "An exit is not canceled: it fills at the next open"
@@ -178,12 +193,40 @@ def order_row(order: OrderView, *, now_ms: int) -> dict[str, Any]:
         "name": _name(order.strategy_id, order.symbol),
         "kind": "Exit" if order.reduces else "Entry",
         "side": side(1 if order.side == "buy" else -1) | {"t": "▲ Buy" if order.side == "buy" else "▼ Sell"},
-        "qty": {"t": quantity(order.quantity), "n": order.quantity},
+        "qty": {"t": quantity(order.quantity), "n": order.quantity, **_filled(order)},
+        "price": _order_price(order, decimals),
         "why": order.reason.replace("_", " "),
-        "state": {"t": "Sent", "title": "A market order: it fills whole at the open of the next candle"},
+        "state": {"t": STATES.get(order.state, order.state.capitalize()), **_unknown(order)},
         "age": {"t": age(waited), "n": waited, "title": f"Sent {stamp(order.created_ms, seconds=True)} UTC"},
         "act": {"acts": [cancel]},
     }
+
+
+def _filled(order: OrderView) -> dict[str, Any]:
+    return {"sub": f"{quantity(order.filled)} filled"} if order.filled else {}
+
+
+def _unknown(order: OrderView) -> dict[str, Any]:
+    if order.state != "UNKNOWN":
+        return {}
+    return {"tone": "warn", "title": "The exchange is asked for the outcome; nothing is sent meanwhile"}
+
+
+def _order_price(order: OrderView, decimals: int) -> dict[str, Any]:
+    """Return the limit of an order with its end, or that it takes the next open."""
+    if order.limit is None:
+        return {
+            "t": "Market",
+            "n": 0.0,
+            "title": "It fills at the open of the next candle, as far as its volume lets it",
+        }
+    until = {} if order.until_ms is None else {"sub": f"until {clock(order.until_ms)[:5]}"}
+    return {"t": num(order.limit, decimals), "n": order.limit, "title": "A limit", **until}
+
+
+def trade_columns(columns: list[dict[str, Any]], funding: Iterable[float]) -> list[dict[str, Any]]:
+    """Return the columns of trades: that of the funding only when any trade has some."""
+    return columns if any(funding) else [column for column in columns if column["key"] != "funding"]
 
 
 def trade_rows(trades: Sequence[Trade], most: int, decimals: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -194,6 +237,7 @@ def trade_rows(trades: Sequence[Trade], most: int, decimals: Mapping[str, int]) 
         return []
     won, money = sum(trade.pnl > 0 for trade in trades), cents(trades[0].symbol)
     sums = {"pnl": delta(sum(t.pnl for t in trades), money), "fees": num(sum(t.fees for t in trades), money)}
+    sums["funding"] = num(sum(t.funding for t in trades), money)
     total = {"t": "All", "n": 0}
     name = {"t": f"{count(len(trades))} trades", "sub": f"{won} won"}
     blank = dict.fromkeys(("side", "qty", "entry", "exit", "part", "held", "why"), "")
@@ -213,6 +257,7 @@ def _trade(trade: Trade, decimals: int) -> dict[str, Any]:
         "pnl": delta(trade.pnl, money),
         "part": {"t": pct(trade.return_fraction), "n": trade.return_fraction},
         "fees": {"t": num(trade.fees, money), "n": trade.fees},
+        "funding": {"t": num(trade.funding, money), "n": trade.funding},
         "held": {"t": age(held), "n": held},
         "why": trade.reason.replace("_", " "),
     }

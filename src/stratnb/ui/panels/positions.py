@@ -22,6 +22,7 @@ from stratnb.ui.panels.position_rows import (
     order_row,
     row,
     stop_effect,
+    trade_columns,
     trade_rows,
 )
 from stratnb.ui.widgets import Table
@@ -49,7 +50,7 @@ class Positions(ActingPanel):
         quiet = {"t": "No trade today", "sub": "Round trips that closed since 00:00 UTC of the feed appear here."}
         self.table = Table(caption="Positions", cols=POSITIONS, empty=flat)
         self.orders = Table(caption="Working orders", cols=ORDERS, empty=none)
-        self.trades = Table(caption="Trades of today", cols=TRADES, empty=quiet, page=20)
+        self.trades = Table(caption="Trades of today", cols=trade_columns(TRADES, ()), empty=quiet, page=20)
         tables = {"Positions": self.table, "Orders": self.orders, "Trades today": self.trades}
         self.pages = {name: w.VBox([table]) for name, table in tables.items()}
         for table in (self.table, self.orders):
@@ -86,8 +87,10 @@ class Positions(ActingPanel):
         if self.what.value == "Positions":
             self.table.show([row(p, now_ms=view.now_ms) for p in view.positions] + net_rows(view.positions))
         elif self.what.value == "Orders":
-            self.orders.show([order_row(order, now_ms=view.now_ms) for order in view.orders])
+            digits = view.markets
+            self.orders.show([order_row(o, now_ms=view.now_ms, decimals=digits.get(o.symbol, 8)) for o in view.orders])
         else:
+            self.trades.cols = trade_columns(TRADES, (trade.funding for trade in view.trades_today))
             self.trades.show(trade_rows(view.trades_today, TRADES_MOST, view.markets))
         if self._find() is None:
             show(self.stop, False)

@@ -199,5 +199,5 @@ def trades_part(source: Source) -> Part:
     rows = backtest_rows.trade_rows(frame, source.stops, source.quote)
     many, shown = len(frame), backtest_rows.TRADES_SHOWN
     note = f"{count(many)}, the newest {num(shown, 0)} of them here" if many > shown else count(many)
-    cols = backtest_rows.trade_columns()
+    cols = backtest_rows.trade_columns(frame["funding"])
     return Part("Trades", (Listing("Trades", rows, cols, page=15, empty=NO_TRADE),), note)

@@ -67,10 +67,12 @@ class RiskPanel(ActingPanel):
         ]
 
     def tools(self) -> list[w.Widget]:
-        """Make the kill switch."""
+        """Make the kill switch, and the test of the notifier for an engine that has one."""
         tip = "Halt the account at once; asks before it acts"
         self.kill = btn("Kill…", "danger", "kill", tip, do=self._ask_kill)
-        return [self.kill]
+        self.notifier = btn("Test notifier", "quiet", tip="Send a message by the engine's notifier", do=self._test)
+        show(styled(self.notifier, "sn-acts"), False)
+        return [self.notifier, self.kill]
 
     def _make_kill(self) -> w.Widget:
         self.flatten = styled(w.Checkbox(value=True, description="Flatten", indent=False), "sn-check")
@@ -120,6 +122,7 @@ class RiskPanel(ActingPanel):
     def paint(self, view: EngineView) -> None:
         """Write what changed; the tables that are not shown are left alone."""
         self._view = view
+        show(self.notifier, view.notifies)
         risk = view.risk
         if risk is None:
             self.show_empty("No risk figures", "They come with the first picture of the engine.")
@@ -177,6 +180,9 @@ class RiskPanel(ActingPanel):
             for drawer in (self.drawer, self.limits):
                 show(drawer, False)
             self._turn(self.what.value)
+
+    def _test(self) -> None:
+        self.act("test_notifier", author="panel", then=lambda text: self.tell(f"Sent: {text}."))
 
     def _ask_kill(self) -> None:
         show(self.kill, False)
