@@ -120,6 +120,19 @@ def test_one_strategy_is_its_backtest(doc: dict[str, Any], limits: AccountLimits
     assert len(alone.fill_rows) > 3
 
 
+def test_what_is_held_at_the_end_is_closed_where_that_is_chosen() -> None:
+    candles = markets(5)[0]
+    for stop in range(200, len(candles)):
+        if backtest(DOCUMENTS[0], candles[:stop], market=MARKETS[candles.symbol]).book[at.B_QUANTITY] != 0.0:
+            break
+    doc = {**DOCUMENTS[0], "execution": {**DOCUMENTS[0].get("execution", {}), "simulation": {"end": "close"}}}
+    alone = backtest(doc, candles[:stop], market=MARKETS[candles.symbol], decisions=True)
+    both = portfolio([doc], candles[:stop], market=MARKETS[candles.symbol], decisions=True)
+    assert alone.all_fills[-1].reason == "end_of_data" and alone.book[at.B_QUANTITY] == 0.0
+    assert equal(alone, both[doc["name"]])
+    assert both.equity_curve[-1] == alone.account[at.A_EQUITY]
+
+
 def replayed(run: Portfolio, candles: Sequence[Candles], limits: AccountLimits) -> str:
     """Replay the same through an engine in parallel mode; return where the two part first, "" nowhere."""
     engine = Engine(

@@ -163,7 +163,7 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
         book, j = part(books, s * W_BOOK, W_BOOK), rows[lanes[s, L_MARKET]]
         if is_still(book, still[s], now_ms):
             if j >= 0:
-                book[B_MARK] = candles[j, C_CLOSE]
+                book[B_MARK] = book[B_ADVERSE] = candles[j, C_CLOSE]
             continue
         still[s] = 0.0
         if j >= 0:

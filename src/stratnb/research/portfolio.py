@@ -18,6 +18,7 @@ from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.research.backtest import Backtest, check_kinds, check_run
+from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told_of
 from stratnb.research.instances import Instance, Strategies, instances
 from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
@@ -94,6 +95,16 @@ class _Run:
             self.done, f, d = run_many(self.tables, *state, kept, self.work)
         fills.keep(f)
         log.keep(d, only=decisions == "entries")
+
+    def close(self) -> None:
+        """Close what the strategies hold at the end that shall be closed there, each at its own last close."""
+        for s, each in enumerate(self.made):
+            if each.plan.config.execution.simulation.end == "close":
+                rows = close_at_end(each.plan, self.books, s, self.account, each.candles.rows()[-1])
+                self.fills.buffer[: len(rows)], self.fills.owners[: len(rows)] = rows, s
+                self.fills.keep(len(rows))
+                self.equity[self.equity_at[s] + self.lanes[s, -1] - 1] = self.books[s, at.B_EQUITY]
+        self.curves[-1] = self.account[[at.A_EQUITY, at.A_GROSS, at.A_NET, at.A_OPEN]]
 
     def results(self) -> dict[str, Backtest]:
         """Return what each strategy did, by label."""
@@ -179,6 +190,8 @@ def portfolio(
         run.advance(decisions)
         if progress is not None:
             progress(run.done, total)
+    if run.done == total:
+        run.close()
     fills, owners = run.fills.whole()
     return Portfolio(
         backtests=run.results(),
