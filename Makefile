@@ -23,7 +23,7 @@ lab: .venv/run.stamp  ## Open JupyterLab on notebooks/ [PORT=8888]
 	@exec $(BIN)/stratnb lab $(if $(PORT),--port $(PORT)) notebooks
 
 check: lint types  ## Lint, types, unit tests and laws at few examples
-	$(BIN)/python -m pytest -q -m "not browser" --hypothesis-profile=check
+	$(BIN)/python -m pytest -q -m "not browser and not slow" --hypothesis-profile=check
 
 test: lint types  ## Everything: lint, types, tests, notebooks, browser
 	$(BIN)/python -m pytest -m "not browser" --durations=5

@@ -131,11 +131,12 @@ def random_walk(count: int) -> Candles:
     """
     rng = np.random.default_rng(SEED)
     middle = last = np.log(FIRST_PRICE)
-    parts = []
+    parts, volumes = [], []
     for start in range(0, count, PIECE):
         moves = rng.standard_normal((PIECE, STEPS)) * (VOLATILITY / np.sqrt(STEPS)) + (middle - last) * PULL / STEPS
         path = last + np.cumsum(moves.ravel()).reshape(PIECE, STEPS)
         parts.append(path[: count - start])
+        volumes.append(np.random.default_rng([SEED, start]).lognormal(2.0, 0.7, PIECE)[: count - start])
         last = path[-1, -1]
     prices = np.concatenate(parts)
     close = np.round(np.exp(prices[:, -1]), 2)
@@ -143,7 +144,7 @@ def random_walk(count: int) -> Candles:
     before = np.concatenate(([middle], prices[:-1, -1]))
     high = np.round(np.exp(np.maximum(before, prices.max(axis=1))), 2)
     low = np.round(np.exp(np.minimum(before, prices.min(axis=1))), 2)
-    volume = np.round(np.random.default_rng([SEED, count]).lognormal(2.0, 0.7, count), 3)
+    volume = np.round(np.concatenate(volumes), 3)
     columns = (opened, np.maximum(high, np.maximum(opened, close)), np.minimum(low, np.minimum(opened, close)), close)
     return _candles(START_MS + MINUTE_MS * np.arange(count, dtype=np.int64), (*columns, volume))
 

@@ -196,7 +196,8 @@ def _w2(candles: Candles) -> None:
         speed |= {"ns_per_candle_combo": best * 1e9 / n / done, "ns_per_candle_combo_med": usual * 1e9 / n / done}
         frame = run.frame
         found = _outcome("W2", candles, int(frame["trades"].sum()), float(frame["pnl"].sum()))
-        emit(**_named("W2", candles), **times, **speed, **found, notes=f"{threads} threads")
+        name = "stratnb" if threads == THREADS else f"stratnb {threads} thread"
+        emit(**_named("W2", candles, name), **times, **speed, **found, notes=f"threads={threads}")
 
 
 def _w3(candles: Candles) -> None:

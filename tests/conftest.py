@@ -14,8 +14,23 @@ settings.register_profile("check", max_examples=8, deadline=None, derandomize=Tr
 settings.register_profile("test", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("test")
 
+# Modules that take long; `make check` leaves them out.
+SLOW = {
+    *("test_agreement", "test_benchmarks", "test_cluster", "test_crash", "test_fused", "test_honesty", "test_hosting"),
+    *("test_journal_faults", "test_lease", "test_lookahead", "test_mark", "test_models", "test_noise", "test_observer"),
+    *("test_performance", "test_portfolio", "test_report", "test_resting", "test_restoring", "test_study_panels"),
+    *("test_sweep", "test_switch_crash", "test_switch_policies", "test_walk_forward"),
+}
+
 LOOPBACK = {"", "localhost", "::1", "0.0.0.0", None}
 _outside: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of modules that take long."""
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 def _is_loopback(host: object) -> bool:

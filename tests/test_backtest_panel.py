@@ -25,8 +25,9 @@ from stratnb.market_data.candles import Candles
 from stratnb.market_data.resample import resample
 from stratnb.research.backtest import backtest, load_run
 from stratnb.ui.panels.backtest import BacktestPanel
-from stratnb.ui.panels.backtest_checks import Examiner, parse_number, parse_time
+from stratnb.ui.panels.backtest_checks import Examiner
 from stratnb.ui.panels.backtest_curves import CompareCurve
+from stratnb.ui.panels.backtest_draft import parse_number, parse_time
 from stratnb.ui.panels.backtest_files import export, file_name
 from stratnb.ui.panels.backtest_rows import TRADES_SHOWN, figure, gap_rows, trade_rows
 from stratnb.ui.panels.backtest_runs import COMPARED_MOST, STORED_MOST

@@ -35,8 +35,9 @@ def test_dashboard_hands_over_its_files(tmp_path: Path, monkeypatch: pytest.Monk
     started: list[serve.Server] = []
     monkeypatch.setattr(serve, "serve", lambda server, **_: started.append(server) or 0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    for name in ("page.ipynb", "a.csv", "b.csv"):
-        (tmp_path / name).touch()
+    (tmp_path / "page.ipynb").touch()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("open_time_ms,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")
     files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
     result = runner.invoke(app, ["dashboard", "--notebook", str(tmp_path / "page.ipynb"), "--", *files])
     assert result.exit_code == 0, result.output

@@ -188,6 +188,7 @@ def unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     blocked.write_text("not a folder")
     monkeypatch.setattr(made, "cache_folder", lambda: str(blocked))
     monkeypatch.setattr(made, "_loops", {})
+    monkeypatch.setattr(made, "_by_structure", {})
     yield
 
 

@@ -427,6 +427,17 @@ def test_an_order_says_its_limit_how_long_it_rests_and_what_is_filled() -> None:
     assert (second["price"]["t"], second["state"]["t"], second["state"]["tone"]) == ("Market", "Unknown", "warn")
 
 
+@pytest.mark.parametrize(("role", "dropped"), [("holder", 6), ("observer", 0)])
+def test_numbers_that_a_journal_left_out_are_not_called_dropped(role: Any, dropped: int) -> None:
+    board = changed(1, role=role)
+    board.events = [Event(1, 10**9, "FILL", None, None, None, "x", {})]
+    panel = EventLog(board)
+    board.events.append(Event(8, 2 * 10**9, "FILL", None, None, None, "x", {}))
+    panel.repaint()
+    panel.pump.paint_now()
+    assert f"2 shown of 2, {dropped} dropped" in panel.frame.heading.value
+
+
 @pytest.mark.parametrize("paid", [0.0, 0.25, -0.25])
 def test_funding_has_a_column_only_where_a_trade_has_some(paid: float) -> None:
     trades = (TRADES[0], replace(TRADES[1], funding=paid))

@@ -61,7 +61,7 @@ def filled(engine: Engine, work: Working, quantity: float, state: OrderState, pr
     row[[at.F_FEE, at.F_TIME]] = 0.001 * quantity * price, engine.desk.now_ms()
     row[at.F_REASON] = at.REASON_MANUAL if order.reduces else at.REASON_ENTRY
     with book._transaction():
-        book._insert(order.order_id, order.symbol, row[None])
+        book._insert(order.order_id, order.symbol, row[None], engine.desk.now_ms())
     report = book.report(order.order_id, engine.desk.now_ms())
     assert report is not None
     engine.desk.orders.hear(OrderReport(order.order_id, order.symbol, state, report.executions))
@@ -177,7 +177,7 @@ def test_too_much_that_came_while_the_engine_was_away_is_closed_after_the_restar
         row = np.zeros(at.W_FILL)
         row[[at.F_SIGN, at.F_QUANTITY, at.F_PRICE, at.F_TIME]] = 1.0, 0.5, 100.0, engine.desk.now_ms()
         with engine.desk.exchange.book._transaction():
-            engine.desk.exchange.book._insert(work.order_id, SYMBOL, row[None])
+            engine.desk.exchange.book._insert(work.order_id, SYMBOL, row[None], engine.desk.now_ms())
     with opened(path) as engine:
         engine.list()
         book = engine.desk.lane(key).context.book

@@ -240,7 +240,7 @@ def test_a_notifier_is_tested_on_demand() -> None:
     with parallel(wander(9, 1), notifier=bell) as engine:
         text = engine.test_notifier("me")
         assert bell.told == [("info", text, None)] and "asked for by me" in text and engine.view().notifies
-        assert [event.type for event in engine.events.since(0, 99)].count("NOTIFIER_TESTED") == 1
+        assert [event.type for event in engine.events.since(0, 99)].count("COMMAND") == 1
     for given, code in ((broken, "notifier_failed"), (None, "no_notifier")):
         with parallel(wander(9, 1), notifier=given) as engine:
             with pytest.raises(Refused) as caught:

@@ -1,4 +1,4 @@
-"""The commands `stratnb backtest`, `sweep` and `walk-forward`: what the calls of the same names give, said in a shell."""
+"""The commands `stratnb backtest`, `sweep` and `walk-forward`: what the calls of the same names give, in a shell."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_sweep_runs_shows_its_map_and_its_best_and_a_report_opens_offline(
     _vary(page, "entry.min_score", "0.2", "0.3", "0.1")
     shown.get_by_text("4 trials of 2 × 2 combinations").wait_for(timeout=RUN_LIMIT_MS)
     shown.get_by_role("button", name="Sweep", exact=True).click()
-    shown.get_by_text("4 of 4").wait_for(timeout=RUN_LIMIT_MS)
+    shown.get_by_text("4 of 4", exact=True).wait_for(timeout=RUN_LIMIT_MS)
     page.wait_for_function(FILLED)
     shown.get_by_text("Deflated Sharpe ratio", exact=True).wait_for(timeout=RUN_LIMIT_MS)
     _shot(page, "sweep-1280-light")

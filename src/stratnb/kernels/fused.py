@@ -39,7 +39,7 @@ from stratnb.kernels.loop import (
 from stratnb.kernels.loop_frame import INSIDE, WORK
 from stratnb.kernels.loop_text import LoopText
 
-__all__ = ["COLUMN", "SIGNATURE", "Uninlinable", "column_maker", "fused", "is_fused", "source_of"]
+__all__ = ["COLUMN", "SIGNATURE", "Uninlinable", "column_maker", "fused", "is_fused", "source_of", "structure_key"]
 
 WHOLE = types.int64
 PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
@@ -81,7 +81,9 @@ PARTS: dict[str, Any] = {
     "nan": math.nan,
     "inf": math.inf,
 }
+VARIABLE = (layout.N_ADDRESS, layout.N_STATE, layout.N_STATES, layout.N_P, layout.N_PS)
 _loops: dict[str, Kernel[..., Any]] = {}
+_by_structure: dict[tuple[object, ...], Kernel[..., Any]] = {}
 
 
 def source_of(
@@ -102,8 +104,21 @@ def fused(code: Ints, kernels: Sequence[Kernel[..., Any]], given: frozenset[int]
     the least length (none are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it
     is first called. Raises `Uninlinable`.
     """
-    source, names = source_of(code, kernels, given)
-    return _kernel(source, names, SIGNATURE)
+    key = (structure_key(code, kernels), given)
+    if key not in _by_structure:
+        source, names = source_of(code, kernels, given)
+        _by_structure[key] = _kernel(source, names, SIGNATURE)
+    return _by_structure[key]
+
+
+def structure_key(code: Ints, kernels: Sequence[Kernel[..., Any]]) -> tuple[object, ...]:
+    """Return what the tables of plans with the same generated loop have in common."""
+    table = code.copy()
+    first, count = int(table[layout.H_NODES]), len(kernels)
+    nodes = table[first : first + count * layout.W_NODE].reshape(count, layout.W_NODE)
+    nodes[:, VARIABLE] = 0
+    table[[layout.H_STEP, layout.H_FIRST_STOP, layout.H_ENTER]] = 0
+    return (tuple(kernels), table.tobytes())
 
 
 def column_maker(kernel: Kernel[..., Any], inputs: Sequence[int], required: int, outs: int) -> Kernel[..., Any]:

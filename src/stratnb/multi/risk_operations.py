@@ -77,7 +77,8 @@ class RiskOperations:
             log.warning("the notifier failed its test", exc_info=error)
             words = f"the notifier failed: {type(error).__name__}: {error}"
             raise Refused("notifier_failed", words, hint="mend it; the engine goes on without its messages") from error
-        self.desk.bus.publish("NOTIFIER_TESTED", source="engine", payload={"author": author, "text": text})
+        told = {"command": "test_notifier", "author": author, "text": text}
+        self.desk.bus.publish("COMMAND", source="engine", payload=told)
         return text
 
     def _check(self, author: str, reason: str, scope: str, verb: str) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
+from stratnb.kernels.fused import structure_key
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import open_account
 from stratnb.research.daily import DAY_MS
@@ -23,7 +24,7 @@ from stratnb.research.failing import told
 from stratnb.research.gaps import OnGap, close_out, stretches_of
 from stratnb.research.looping import FILL_BUFFER, REASON_CELLS
 from stratnb.research.tiers import pays
-from stratnb.research.together import Structure, run_together, structure_key, structure_of
+from stratnb.research.together import Structure, run_together, structure_of
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Plan
 
@@ -132,7 +133,7 @@ def _tasks(plans: Sequence[Plan], track: Track) -> list[tuple[Structure | None, 
         if len(track.stretches) > 1 or plan.config.execution.simulation.end == "close":
             alone.append(k)
         else:
-            groups.setdefault(structure_key(plan), []).append(k)
+            groups.setdefault(structure_key(plan.code, plan.kernels), []).append(k)
     tasks: list[tuple[Structure | None, Sequence[int]]] = []
     for numbers in groups.values():
         structure = structure_of([plans[k] for k in numbers])

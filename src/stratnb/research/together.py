@@ -19,13 +19,12 @@ from stratnb.kernels.jit import Kernel, PythonKernel
 from stratnb.kernels.loop_frame import INSIDE, WORK
 from stratnb.strategy.plan import Plan
 
-__all__ = ["Structure", "Trials", "run_together", "structure_key", "structure_of"]
+__all__ = ["Structure", "Trials", "run_together", "structure_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SHARED_BY = 4  # a column is computed apart when so many trials read it on average
-VARIABLE = (at.N_ADDRESS, at.N_STATE, at.N_STATES, at.N_P, at.N_PS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +44,6 @@ class Trials:
     books: Floats
     counts: Floats
     inside: Floats
-
-
-def structure_key(plan: Plan) -> tuple[object, ...]:
-    """Return what plans with the same generated loop have in common."""
-    code = plan.code.copy()
-    first, count = int(code[at.H_NODES]), len(plan.kernels)
-    nodes = code[first : first + count * at.W_NODE].reshape(count, at.W_NODE)
-    nodes[:, VARIABLE] = 0
-    code[[at.H_STEP, at.H_FIRST_STOP, at.H_ENTER]] = 0
-    return (plan.kernels, code.tobytes())
 
 
 def structure_of(plans: Sequence[Plan]) -> Structure | None:

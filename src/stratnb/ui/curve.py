@@ -42,7 +42,7 @@ def equity_figure(height: int, *, log: bool = False) -> tuple[Any, Theme]:
     theme = Theme()
     x = Range1d(start=0, end=1, name="xr")
     top = base_plot(x, y_range=DataRange1d(range_padding=0.12), y_axis_type="log" if log else "linear")
-    below = base_plot(x, y_range=DataRange1d(end=0, range_padding=0.1))
+    below = base_plot(x, y_range=DataRange1d(end=0, range_padding=0.1, default_span=0.02))
     theme.axes(top, "main")
     theme.axes(below, "drawdown-plot")
     below.height = 52 + height // 6

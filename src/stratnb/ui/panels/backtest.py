@@ -13,7 +13,8 @@ from stratnb.errors import Refused
 from stratnb.ui.controls import btn, field, show, styled
 from stratnb.ui.format import age, count, stamp
 from stratnb.ui.panels.acting import ActingPanel
-from stratnb.ui.panels.backtest_checks import Checked, Draft, Examiner
+from stratnb.ui.panels.backtest_checks import Checked, Examiner
+from stratnb.ui.panels.backtest_draft import Draft
 from stratnb.ui.panels.backtest_files import export, save
 from stratnb.ui.panels.backtest_result import ResultView
 from stratnb.ui.panels.backtest_runs import Run, RunList, opened

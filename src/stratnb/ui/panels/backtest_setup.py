@@ -10,7 +10,8 @@ import ipywidgets as w
 from stratnb.market_data.archive import Series
 from stratnb.strategy.documents import names
 from stratnb.ui.controls import chip, dropdown, field, segment, show, styled
-from stratnb.ui.panels.backtest_checks import SYMBOL, Checked, Draft, findings_html
+from stratnb.ui.panels.backtest_checks import SYMBOL, Checked, findings_html
+from stratnb.ui.panels.backtest_draft import Draft
 from stratnb.ui.panels.performance_data import named
 from stratnb.ui.serve import data_files
 from stratnb.view import Board, EngineView, StrategyView
@@ -52,8 +53,18 @@ class BacktestSetup(w.VBox):  # type: ignore[misc]
         self.slippage = field("Slippage", "strategy's own")
         self.findings = styled(w.HTML(), "sn-findings", "sn-off")
         rows = [
-            [self.strategy, self.data, self.symbol, self.path, self.named, self.repair, self.series, *self.drawn],
-            [self.detail, self.start, self.end, self.cash, self.taker, self.maker, self.slippage],
+            [
+                self.strategy,
+                self.data,
+                self.symbol,
+                self.path,
+                self.named,
+                self.repair,
+                self.series,
+                *self.drawn,
+                self.detail,
+            ],
+            [self.start, self.end, self.cash, self.taker, self.maker, self.slippage],
         ]
         super().__init__([*(styled(w.HBox(row), "sn-addrow") for row in rows), self.findings])
         for box in (*rows[0], *rows[1]):

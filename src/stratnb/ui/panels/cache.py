@@ -124,13 +124,16 @@ def stayed(before: CacheView, after: CacheView) -> str:
     return f"{gone} evicted, {after.size} left.{kept}"
 
 
+IN_MEMORY = "Snapshots are kept in memory: an evicted strategy comes back, a closed kernel forgets it."
+IN_JOURNAL = "Snapshots are kept in the journal: an evicted strategy comes back, also after a restart."
+
+
 class CachePanel(ActingPanel):
     """The cache of orchestrators; lowering the slider shows who would go before anything goes."""
 
     title: ClassVar[str] = "Strategy cache"
     hz: ClassVar[float] = 1.0
     span: ClassVar[str] = "7"
-    kept: ClassVar[str] = "Snapshots are kept in memory: an evicted strategy comes back, a closed kernel forgets it."
 
     def body(self) -> list[w.Widget]:
         """Make the figures, the slider and the table."""
@@ -152,7 +155,8 @@ class CachePanel(ActingPanel):
         none = {"t": "No creation yet", "sub": "The times of creations and switches appear here."}
         self.times = Table(caption="Times of creations and switches", cols=list(COLUMNS), empty=none)
         head = w.HTML("<h3>Times of the newest 1,000 creations and switches</h3>")
-        foot = styled(w.HBox([text(self.kept, cls="sn-muted")]), "sn-row")
+        self.kept = styled(w.HTML(), "sn-muted")
+        foot = styled(w.HBox([self.kept]), "sn-row")
         return [self.drawer, self.figures, line, self.table, head, self.times, foot]
 
     def tools(self) -> list[w.Widget]:
@@ -173,6 +177,9 @@ class CachePanel(ActingPanel):
             self.slider.max = max(20, 2 * view.cache.capacity)
             self.slider.value = view.cache.capacity
         self._preview()
+        words = IN_MEMORY if view.journal_bytes is None else IN_JOURNAL
+        if words not in self.kept.value:
+            self.kept.value = f"<span>{words}</span>"
 
     def _preview(self) -> None:
         cache = self._cache

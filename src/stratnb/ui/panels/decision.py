@@ -17,7 +17,7 @@ from stratnb.model import timeframe_ms
 from stratnb.ui.controls import btn, chip, dropdown, field, show, styled, text
 from stratnb.ui.format import cents, count, escape, stamp
 from stratnb.ui.panel import Panel
-from stratnb.ui.panels.backtest_checks import parse_time
+from stratnb.ui.panels.backtest_draft import parse_time
 from stratnb.ui.panels.decision_rows import (
     ANALYZERS,
     CHECKS,
@@ -58,8 +58,9 @@ class DecisionPanel(Panel):
         self._echo = False
         self._decimals, self._money = 2, 2
         self.verdict = styled(w.HTML(), "sn-verdict")
+        unscored = {"t": "No score", "sub": "It is added up once every analyzer is ready."}
         self.analyzers = Table(caption="Analyzers", cols=ANALYZERS)
-        self.score = Table(caption="Score and confidence", cols=CHECKS)
+        self.score = Table(caption="Score and confidence", cols=CHECKS, empty=unscored)
         self.filters = Table(caption="Filters", cols=CHECKS, empty={"t": "No filter", "sub": "The document has none."})
         self.sizing = Table(caption="Sizing", cols=CHECKS, empty={"t": "Not sized", "sub": "Only entries are sized."})
         self.risk = Table(

@@ -95,7 +95,7 @@ def _lines(key: str, a: AnalyzerView, widest: float) -> list[dict[str, Any]]:
 def _analyzer(key: str, a: AnalyzerView, widest: float) -> dict[str, Any]:
     name = {"t": a.name, **({"sub": a.kind} if a.kind != a.name else {})}
     if not a.ready:
-        waiting = {"t": "n/a", "sub": "warming up", "tone": "mute"}
+        waiting = {"t": "Warming up", "tone": "mute"}
         return {"id": key, "n": name, "d": waiting, "c": "n/a", "g": num(a.weight), "k": "n/a"}
     return {
         "id": key,

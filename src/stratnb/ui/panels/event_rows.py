@@ -70,11 +70,20 @@ def sentence(event: Event) -> str:
         way = -1 if (payload.get("direction") or 0) < 0 else 1
         score = f"score {signed(way * payload['score'], 3)}" if told else ""
         return " · ".join(part for part in (str(payload["action"]), why, score) if part)
+    if event.type == "STRATEGY_HEALTH" and "status" in payload:
+        return _judged(payload)
     if event.type.startswith("RISK_") and {"rule", "code", "author"} & set(payload):
         return risk_sentence(event)
     if isinstance(payload.get("error"), (list, tuple)):
         return ": ".join(str(part) for part in payload["error"])
     return _switched(payload) if "to_id" in payload else _pairs(payload) or event.symbol or "–"
+
+
+def _judged(payload: Mapping[str, Any]) -> str:
+    """Return how a strategy is now and was before, why, and what is recommended."""
+    before = f", before {str(payload['before']).lower()}" if payload.get("before") else ""
+    told = [*(payload.get("reasons") or ()), *(payload.get("recommendations") or ())]
+    return f"{str(payload['status']).lower()}{before}{': ' if told else ''}{' '.join(map(str, told))}"
 
 
 def _switched(payload: Mapping[str, Any]) -> str:
@@ -97,6 +106,8 @@ def _pair(key: str, value: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value))
     if not isinstance(value, float):
         return str(value)
     return f"{MINUS if value < 0 else ''}{abs(value):,.6g}"

@@ -122,7 +122,7 @@ class EventLog(Panel):
         fresh = self.board.events_since(self._seq, KEPT)
         if not fresh:
             return
-        if self._seq:
+        if self._seq and self._view is not None and self._view.role == "holder":  # a journal leaves out some types
             self._missed += max(fresh[0].seq - self._seq - 1, 0)
         self._seq = fresh[-1].seq
         for event in fresh:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stratnb.multi.explain import reason_text
-from stratnb.ui.format import age, count, delta, dot, num, pct, share, signed, stamp, time_cell, words
+from stratnb.ui.format import age, cents, count, delta, dot, num, pct, share, signed, stamp, time_cell, words
 from stratnb.view import EngineView, MarketRiskView, RiskScopeView, RiskView, RuleView
 
 __all__ = [
@@ -116,17 +116,17 @@ def scope_row(s: RiskScopeView, view: EngineView) -> dict[str, Any]:
     near = max(rules, key=lambda rule: rule.used or 0.0, default=None)
     used = 0.0 if near is None or near.used is None else near.used
     fall = 1.0 - s.equity / s.peak if s.peak > 0 else None
-    today = s.equity - s.day_start
+    today, money = s.equity - s.day_start, cents(view.quote)
     return {
         "id": s.scope or "account",
         "name": {"t": scope_name(s.scope), "title": s.scope or f"Account {view.account}"},
         "state": _state(s, used),
         "until": _until(s, view.now_ms),
-        "equity": {"t": num(s.equity), "n": s.equity},
-        "day": delta(today, sub=pct(today / s.day_start) if s.day_start > 0 else ""),
-        "start": {"t": num(s.day_start), "n": s.day_start},
+        "equity": {"t": num(s.equity, money), "n": s.equity},
+        "day": delta(today, money, sub=pct(today / s.day_start) if s.day_start > 0 else ""),
+        "start": {"t": num(s.day_start, money), "n": s.day_start},
         "fall": {"t": share(fall), "n": fall or 0.0},
-        "peak": {"t": num(s.peak), "n": s.peak},
+        "peak": {"t": num(s.peak, money), "n": s.peak},
         "near": {"t": rule_name(near.rule) if near and used else "–", "n": used},
         "used": _bar(used),
     }
@@ -203,7 +203,7 @@ def market_rows(risk: RiskView, equity: float) -> list[dict[str, Any]]:
         return []
     net, gross = sum(m.net for m in risk.markets), sum(m.gross for m in risk.markets)
     held = sum(m.strategies for m in risk.markets)
-    return [*made, _sum(net, gross, held, equity)]
+    return [*made, _sum(net, gross, held, equity, cents(risk.markets[0].symbol))]
 
 
 def _market(m: MarketRiskView, equity: float) -> dict[str, Any]:
@@ -211,26 +211,26 @@ def _market(m: MarketRiskView, equity: float) -> dict[str, Any]:
     return {
         "id": m.symbol,
         "name": m.symbol,
-        "net": {"t": signed(m.net), "sub": share(net), "n": m.net},
+        "net": {"t": signed(m.net, cents(m.symbol)), "sub": share(net), "n": m.net},
         "netbar": _bar(abs(net) / m.net_limit) if m.net_limit else "",
         "netlimit": share(m.net_limit) if m.net_limit else "off",
-        "gross": {"t": num(m.gross), "sub": share(gross), "n": m.gross},
+        "gross": {"t": num(m.gross, cents(m.symbol)), "sub": share(gross), "n": m.gross},
         "grossbar": _bar(gross / m.gross_limit) if m.gross_limit else "",
         "grosslimit": share(m.gross_limit) if m.gross_limit else "off",
         "held": {"t": count(m.strategies), "n": m.strategies},
     }
 
 
-def _sum(net: float, gross: float, held: int, equity: float) -> dict[str, Any]:
+def _sum(net: float, gross: float, held: int, equity: float, money: int) -> dict[str, Any]:
     of = equity if equity > 0 else 1.0
     return {
         "id": "all markets",
         "cls": "is-sum",
         "name": "All markets",
-        "net": {"t": signed(net), "sub": share(net / of), "n": net},
+        "net": {"t": signed(net, money), "sub": share(net / of), "n": net},
         "netbar": "",
         "netlimit": "–",
-        "gross": {"t": num(gross), "sub": share(gross / of), "n": gross},
+        "gross": {"t": num(gross, money), "sub": share(gross / of), "n": gross},
         "grossbar": "",
         "grosslimit": "–",
         "held": {"t": count(held), "n": held},
@@ -258,13 +258,14 @@ def summary(risk: RiskView, view: EngineView) -> str:
     own = risk.scopes[1:]
     stopped = sum(s.state != "ACTIVE" for s in own)
     paused = sum(s.state == "ACTIVE" and bool(s.pause) for s in own)
-    lost = share(risk.open_risk / view.equity, 2) if view.equity > 0 else num(risk.open_risk)
+    money = num(risk.open_risk, cents(view.quote))
+    lost = share(risk.open_risk / view.equity, 2) if view.equity > 0 else money
     return words(
         (
             f"Account {STATES[view.risk_state][1].lower()}",
             f"{stopped} stopped" if stopped else "",
             f"{paused} paused" if paused else "",
-            f"open risk at stops {num(risk.open_risk)} {view.quote}, {lost}",
+            f"open risk at stops {money} {view.quote}, {lost}",
             f"{risk.unstopped} without a stop" if risk.unstopped else "",
         )
     )

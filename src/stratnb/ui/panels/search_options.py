@@ -13,7 +13,7 @@ from stratnb.research.measure import FIGURES
 from stratnb.research.space import Space
 from stratnb.ui.controls import chip, dropdown, field, segment, show, styled
 from stratnb.ui.format import count
-from stratnb.ui.panels.backtest_checks import parse_number
+from stratnb.ui.panels.backtest_draft import parse_number
 from stratnb.ui.panels.backtest_rows import title_of
 
 __all__ = ["SearchOptions"]

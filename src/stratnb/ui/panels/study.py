@@ -15,7 +15,8 @@ from stratnb.strategy.documents import build_config
 from stratnb.ui.controls import btn, show, styled
 from stratnb.ui.format import age, count, escape
 from stratnb.ui.panels.acting import ActingPanel
-from stratnb.ui.panels.backtest_checks import Checked, Draft, Examiner, findings_html
+from stratnb.ui.panels.backtest_checks import Checked, Examiner, findings_html
+from stratnb.ui.panels.backtest_draft import Draft
 from stratnb.ui.panels.backtest_setup import BacktestSetup
 from stratnb.ui.panels.space_editor import SpaceEditor
 from stratnb.ui.panels.space_parameters import Parameter, parameters_of

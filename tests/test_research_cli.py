@@ -1,0 +1,188 @@
+"""The research commands say what the calls of the same names give, and every fault at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stratnb import backtest, load_candles, portfolio, sweep
+from stratnb.cli import app
+from stratnb.market_data import synthetic_market
+from stratnb.market_data.candles import market_from
+from stratnb.research import run_sweep
+from stratnb.research.runs import load_run
+from stratnb.research.space import Range
+from stratnb.research.walk_forward import walk_forward
+
+runner = CliRunner()
+FAST, SLOW = "analyzers[0].params.fast", "analyzers[0].params.slow"
+DOCUMENT: dict[str, Any] = {
+    "schema": 1,
+    "name": "averages",
+    "market": {"direction": "both", "kind": "linear"},
+    "timeframes": {"primary": "1h"},
+    "analyzers": [{"kind": "ema", "params": {"fast": 5, "slow": 20, "mode": "state"}}],
+    "entry": {"min_score": 0.0, "min_confidence": 0.0},
+    "exits": {"stop_loss": {"fraction": 0.1}, "signal_exit": {"min_confidence": 0.0}},
+}
+GRID = ["--grid", f"{FAST}=4:8:2", "--grid", f"{SLOW}=20,30", "--threads", "1"]
+SPACE = {FAST: Range(4, 8, step=2), SLOW: [20, 30]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep a strategy and two files of candles."""
+    folder = tmp_path_factory.mktemp("research")
+    (folder / "averages.json").write_text(json.dumps(DOCUMENT))
+    for candles in synthetic_market(["BTC/USDT", "ETH/USDT"], "1h", candles=1_200, seed=4):
+        names = ("open_time_ms", "open", "high", "low", "close", "volume")
+        rows = zip(*(getattr(candles, name).tolist() for name in names), strict=True)
+        lines = [",".join(names), *(",".join(map(repr, row)) for row in rows)]
+        (folder / f"{candles.symbol.replace('/', '')}_1h.csv").write_text("\n".join(lines))
+    yield folder
+
+
+@pytest.fixture(scope="module")
+def strategy(folder: Path) -> str:
+    return str(folder / "averages.json")
+
+
+@pytest.fixture(scope="module")
+def file(folder: Path) -> str:
+    return str(folder / "BTCUSDT_1h.csv")
+
+
+def told(*words: str, code: int = 0) -> Any:
+    result = runner.invoke(app, [*words, "--json"])
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def refused(*words: str) -> str:
+    result = runner.invoke(app, list(words))
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_a_backtest_is_that_of_the_call(strategy: str, file: str, folder: Path, tmp_path: Path) -> None:
+    known = {"tick": 0.5, "lot": 1e-5, "taker_fee": 0.002}
+    (tmp_path / "market.json").write_text(json.dumps({"BTC/USDT": known}))
+    page, kept = tmp_path / "report.html", tmp_path / "run.json"
+    options = ["--market", str(tmp_path / "market.json"), "--cash", "5000", "--override", f"{SLOW}=30"]
+    found = told("backtest", strategy, file, *options, "--report", str(page), "--save", str(kept))
+    candles, _ = load_candles(file)
+    market = market_from(candles, kind="linear", **known)
+    test = backtest(strategy, candles, market=market, cash=5_000.0, overrides={SLOW: 30})
+    assert found["figures"] == test.figures
+    assert found["reasons"] == dict(test.reasons)
+    assert found["figures"]["trades"] > 0
+    assert load_run(kept).figures == load_run(test.save(tmp_path / "own.json")).figures
+    assert "<html" in page.read_text()[:500].lower()
+    again = refused("backtest", strategy, file, "--report", str(page), "--save", str(tmp_path / "no" / "run.txt"))
+    assert all(code in again for code in ("exists already", "does not end in", "does not exist"))
+
+
+def test_a_table_is_for_people(strategy: str, file: str) -> None:
+    shown = runner.invoke(app, ["backtest", strategy, file, "--tier", "scan"])
+    assert shown.exit_code == 0
+    assert repr(backtest(strategy, load_candles(file)[0])) in shown.stdout
+    assert "max_drawdown" in shown.stdout
+
+
+def test_several_files_are_a_portfolio(strategy: str, file: str, folder: Path) -> None:
+    files = [file, str(folder / "ETHUSDT_1h.csv")]
+    found = told("backtest", strategy, *files)
+    made = portfolio([strategy], [load_candles(path)[0] for path in files])
+    assert found["figures"] == made.figures
+    assert found["strategies"] == list(made.labels)
+    assert {label: part["figures"] for label, part in found["parts"].items()} == {x: made[x].figures for x in made}
+    wrong = refused("backtest", strategy, *files, "--tier", "fused", "--detail", file)
+    assert "--tier" in wrong and "--detail" in wrong
+
+
+def test_a_sweep_is_that_of_the_call(strategy: str, file: str, tmp_path: Path) -> None:
+    table = tmp_path / "table.parquet"
+    found = told("sweep", strategy, file, *GRID, "--objective", "total_return", "--out", str(table), "--no-ledger")
+    own = sweep(strategy, load_candles(file)[0], SPACE, objective="total_return", threads=1, ledger=False)
+    judged = own.verdict(random=0)
+    assert (found["trials"], found["of"], found["complete"]) == (6, 6, True)
+    assert (found["best"], found["best_row"]) == (own.best, own.best_row)
+    assert found["verdict"]["deflated"] == judged.deflated
+    assert found["verdict"]["overfitting"] == judged.overfitting
+    assert found["verdict"]["significant"] is judged.significant
+    assert table.exists()
+    shown = runner.invoke(app, ["sweep", strategy, file, *GRID, "--no-ledger"])
+    assert shown.exit_code == 0
+    assert "probability of overfitting" in shown.stdout
+
+
+def test_random_trials_are_those_of_the_call(strategy: str, file: str) -> None:
+    words = ["--grid", f"{FAST}=3:12", "--method", "random", "--trials", "4", "--seed", "7", "--no-ledger"]
+    found = told("sweep", strategy, file, *words)
+    space = {FAST: Range(3, 12)}
+    own = sweep(strategy, load_candles(file)[0], space, method="random", trials=4, seed=7, ledger=False)
+    assert found["best_row"] == own.best_row
+
+
+def test_an_interrupt_keeps_what_is_done(
+    strategy: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, real = tmp_path / "table.parquet", run_sweep._rows
+
+    def _interrupted(*given: Any) -> Iterator[Any]:
+        yield next(iter(real(*given)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_sweep, "_rows", _interrupted)
+    words = ["sweep", strategy, file, *GRID, "--out", str(table), "--no-ledger"]
+    found = told(*words, code=130)
+    assert 0 < found["trials"] < found["of"] == 6
+    assert found["complete"] is False
+    monkeypatch.setattr(run_sweep, "_rows", real)
+    assert told(*words)["trials"] == 6
+
+
+def test_a_walk_is_that_of_the_call(strategy: str, file: str) -> None:
+    spans = ["--train", "20d", "--test", "240", "--purge", "1d", "--mode", "anchored"]
+    found = told("walk-forward", strategy, file, *GRID, *spans, "--no-ledger")
+    options: dict[str, Any] = {"train": "20d", "test": 240, "purge": "1d", "mode": "anchored", "threads": 1}
+    own = walk_forward(strategy, load_candles(file)[0], SPACE, ledger=False, **options)
+    assert found["figures"] == own.figures
+    assert found["complete"] is True
+    assert [row[FAST] for row in found["windows"]] == own.frame[FAST].tolist()
+    assert found["windows"][0]["test_start"] == own.frame["test_start"][0].isoformat()
+    shown = runner.invoke(app, ["walk-forward", strategy, file, *GRID, *spans, "--no-ledger"])
+    assert repr(own) in shown.stdout
+
+
+WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "words that are no grid": (
+        ("--grid", "fast", "--grid", f"{FAST}=1:2:3:4", "--grid", f"{SLOW}=20", "--grid", f"{SLOW}=30"),
+        ("'fast' gives no values", "start:stop:step", "given twice"),
+    ),
+    "an unknown path and a reversed range": (
+        ("--grid", "analyzers[0].params.fats=1,2", "--grid", f"{SLOW}=30:20:5"),
+        (f"did you mean '{FAST}'", SLOW),
+    ),
+    "a grid that is too large": (("--grid", f"{FAST}=1:90:1", "--max-trials", "50"), ("90 trials", "50 are allowed")),
+    "an unknown objective": (("--grid", f"{FAST}=4,5", "--objective", "sharp"), ("did you mean 'sharpe'",)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_words_are_told(name: str, strategy: str, file: str) -> None:
+    words, texts = WRONG[name]
+    for command in (("sweep",), ("walk-forward", "--train", "20d", "--test", "10d")):
+        output = refused(*command, strategy, file, *words, "--no-ledger")
+        assert all(text in output for text in texts), output
+
+
+def test_a_length_that_is_none_is_told(strategy: str, file: str) -> None:
+    output = refused("walk-forward", strategy, file, *GRID, "--train", "long", "--test", "0", "--no-ledger")
+    assert "'long' is no length" in output and "test" in output
