@@ -63,8 +63,9 @@ class Cluster:
                         wait_for(list(waiting), timeout=POLL_S, return_when="FIRST_COMPLETED")
                     for future in [each for each in waiting if each.done()]:
                         share, is_second = waiting.pop(future)
-                        if future.status not in ("cancelled", "lost"):
-                            yield _result(future, share)
+                        rows = _result(future, share)
+                        if rows is not None:
+                            yield rows
                         elif is_second:
                             yield _lost(share)
                         else:  # the job itself went with the last worker that held it
@@ -100,14 +101,18 @@ def _on_worker(
     return runner.run(trials, values)
 
 
-def _result(future: Any, share: Share) -> Rows:
-    """Return the rows of a share that is done; errors where its workers ended."""
-    from distributed import KilledWorker
+def _result(future: Any, share: Share) -> Rows | None:
+    """Return the rows of a share that is done, errors where its workers ended; None when a worker took them along."""
+    from distributed import CancelledError, KilledWorker
 
+    if future.status in ("cancelled", "lost"):
+        return None
     try:
         rows: Rows = future.result()
     except KilledWorker:
         return _lost(share)
+    except CancelledError:
+        return None
     return rows
 
 
