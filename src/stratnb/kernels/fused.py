@@ -7,11 +7,10 @@ number never compiles anew. A file a structure lies in the cache folder, named b
 
 from __future__ import annotations
 
-import hashlib
-import inspect
+import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +20,7 @@ from numba import types
 
 from stratnb.kernels import close, drive, layout, levels, orders, protections, quiet, trade
 from stratnb.kernels.column_text import column_text
+from stratnb.kernels.digest import digest_of
 from stratnb.kernels.inline import Uninlinable
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Kernel, PythonKernel, cache_folder
 from stratnb.kernels.loop import (
@@ -39,7 +39,17 @@ from stratnb.kernels.loop import (
 from stratnb.kernels.loop_frame import INSIDE, WORK
 from stratnb.kernels.loop_text import LoopText
 
-__all__ = ["COLUMN", "SIGNATURE", "Uninlinable", "column_maker", "fused", "is_fused", "source_of", "structure_key"]
+__all__ = [
+    "COLUMN",
+    "SIGNATURE",
+    "Uninlinable",
+    "column_maker",
+    "fused",
+    "is_fused",
+    "is_usable",
+    "source_of",
+    "structure_key",
+]
 
 WHOLE = types.int64
 PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
@@ -65,6 +75,7 @@ PARTS: dict[str, Any] = {
     "worth": trade.worth,
     "heed": levels.heed,
     "return_of": levels.return_of,
+    "show_position": levels.show_position,
     "minutes_since": levels.minutes_since,
     "grow_group": drive.grow_group,
     "close_group": drive.close_group,
@@ -83,6 +94,8 @@ PARTS: dict[str, Any] = {
 }
 VARIABLE = (layout.N_ADDRESS, layout.N_STATE, layout.N_STATES, layout.N_P, layout.N_PS)
 _loops: dict[str, Kernel[..., Any]] = {}
+_refused: set[Kernel[..., Any]] = set()
+log = logging.getLogger(__name__)
 _by_structure: dict[tuple[object, ...], Kernel[..., Any]] = {}
 
 
@@ -137,7 +150,7 @@ def column_maker(kernel: Kernel[..., Any], inputs: Sequence[int], required: int,
 
 def _kernel(source: str, names: dict[str, Any], signature: Any) -> Kernel[..., Any]:
     """Return the loop of a source, the same one for the same source."""
-    digest = _digest(source, names)
+    digest = digest_of(source, names)
     if digest not in _loops:
         _loops[digest] = Kernel(_function(source, names, digest), signature, is_long=True, allocates=False)
     return _loops[digest]
@@ -153,33 +166,17 @@ def is_fused(kernel: Kernel[..., Any]) -> bool:
     )
 
 
-def _digest(source: str, names: dict[str, Any]) -> str:
-    """Return a hash of the text and of what it names outside the package (the package names the folder)."""
-    digest = hashlib.sha256(source.encode())
-    for name, value in sorted(names.items()):
-        for text in _texts(value, set()):
-            digest.update(f"{name}={text}".encode())
-    return digest.hexdigest()[:20]
-
-
-def _texts(value: Any, seen: set[int]) -> Iterator[str]:
-    """Yield the source of a helper and of what it uses, or the value of a constant."""
-    function: Callable[..., Any] | None = getattr(value, "py_func", value if inspect.isfunction(value) else None)
-    if function is None:
-        yield repr(value)
-        return
-    if id(function) in seen:
-        return
-    seen.add(id(function))
-    yield f"{function.__module__}.{function.__qualname__}"
-    if not function.__module__.startswith("stratnb."):
-        try:
-            yield inspect.getsource(function)
-        except (OSError, TypeError) as error:
-            raise Uninlinable(f"{function.__qualname__} has no source: {error}") from error
-        for name in function.__code__.co_names:
-            if name in function.__globals__:
-                yield from _texts(function.__globals__[name], seen)
+def is_usable(kernel: Kernel[..., Any]) -> bool:
+    """Compile a loop if need be; tell whether that goes. What the shared loop takes, the compiler may refuse here."""
+    if kernel in _refused:
+        return False
+    try:
+        kernel.compiled()
+    except Exception as error:
+        log.info("a generated loop is not used: %s", error)
+        _refused.add(kernel)
+        return False
+    return True
 
 
 def _function(source: str, names: dict[str, Any], digest: str) -> Callable[..., Any]:

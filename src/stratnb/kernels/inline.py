@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dis
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 __all__ = ["ARRAYS", "Inlined", "Uninlinable", "inline"]
 
 ARRAYS = ("state", "x", "out", "p")
+JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 REFUSED = (
     *(ast.Return, ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
     *(ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.Try, ast.With, ast.Yield, ast.Await, ast.NamedExpr),
@@ -56,16 +58,19 @@ def inline(
     refused = next((node for node in ast.walk(function) if isinstance(node, REFUSED) and node is not function), None)
     if refused is not None or step.__code__.co_freevars:
         raise Uninlinable(f"{step.__qualname__} has a {type(refused).__name__ if refused else 'closure'}")
-    known = {**vars(builtins), **step.__globals__}
     statements = [node for node in function.body if not _is_text(node)]
-    cells = {name: _cells(statements, arg, known) for name, arg in zip(ARRAYS, arguments[1:], strict=True)}
-    rewriter = _Rewriter(step, tag, arguments, cells, cell, alias, known)
-    rewriter.own = {
+    own = {
         node.id
         for part in statements
         for node in ast.walk(part)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del))
     }
+    if own & set(arguments):
+        raise Uninlinable(f"{step.__qualname__} binds its argument {min(own & set(arguments))} anew")
+    known = {name: value for name, value in step.__globals__.items() if name not in own}
+    cells = {name: _cells(statements, arg, known) for name, arg in zip(ARRAYS, arguments[1:], strict=True)}
+    rewriter = _Rewriter(step, tag, arguments, cells, cell, alias, known)
+    rewriter.own = own
     lines: list[str] = []
     for statement in statements:
         written = ast.fix_missing_locations(rewriter.visit(statement))
@@ -82,7 +87,29 @@ def _definition(step: Callable[..., None]) -> tuple[ast.FunctionDef, list[str]]:
     found = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)), None)
     if found is None or len(found.args.args) != 1 + len(ARRAYS):
         raise Uninlinable(f"{step.__qualname__} is no plain function of five arguments")
+    if not _is_loaded(tree, step):
+        raise Uninlinable(f"the source of {step.__qualname__} is not what was loaded; load its module again")
     return found, [argument.arg for argument in found.args.args]
+
+
+def _is_loaded(tree: ast.Module, step: Callable[..., None]) -> bool:
+    """Tell whether a source compiles to the code of a step: its file may have been edited since."""
+    waiting: list[Any] = [compile(tree, "<step>", "exec", dont_inherit=True)]
+    while waiting:
+        code = waiting.pop()
+        if code.co_name == step.__code__.co_name:
+            return _words(code) == _words(step.__code__)
+        waiting += [each for each in code.co_consts if inspect.iscode(each)]
+    return False
+
+
+def _words(code: Any) -> list[tuple[str, object]]:
+    """Return what a function's instructions do, without how the compiler calls an attribute of a module."""
+    return [
+        (each.opname.replace("LOAD_METHOD", "LOAD_ATTR"), None if each.opcode in JUMPS else each.argval)
+        for each in dis.get_instructions(code)
+        if each.opname not in ("PUSH_NULL", "PRECALL", "EXTENDED_ARG", "COPY_FREE_VARS", "CACHE")
+    ]
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -157,7 +184,7 @@ class _Rewriter(ast.NodeTransformer):
         elif name in self.arrays:
             name = f"{self.arrays[name]}{self.tag}"
         elif name in self.own:
-            name = f"{name}_{self.tag}"
+            name = f"own_{name}_{self.tag}"
         elif name in self.step.__globals__:
             value = self.step.__globals__[name]
             name = self.alias(value)
@@ -169,6 +196,9 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         """Keep cells numbers: what is stored in an array becomes a float there, and so it does here."""
         is_cell = [self._is_cell(target) for target in node.targets]
+        spread = [target for target in node.targets if isinstance(target, ast.Tuple)]
+        if spread and not isinstance(node.value, ast.Tuple) and any(map(self._is_cell, spread[0].elts)):
+            raise Uninlinable(f"{self.step.__qualname__} stores what a call returns in several cells at once")
         pairs = isinstance(node.value, ast.Tuple) and all(isinstance(target, ast.Tuple) for target in node.targets)
         if pairs and isinstance(node.value, ast.Tuple):
             flags = [self._is_cell(part) for part in node.targets[0].elts]  # type: ignore[attr-defined]
@@ -185,5 +215,5 @@ class _Rewriter(ast.NodeTransformer):
 
 
 def _float(node: ast.expr) -> ast.expr:
-    """Return an expression converted to float."""
-    return ast.Call(func=ast.Name(id="float", ctx=ast.Load()), args=[node], keywords=[])
+    """Return an expression as a float; true is 1."""
+    return ast.BinOp(left=ast.Constant(value=1.0), op=ast.Mult(), right=node)

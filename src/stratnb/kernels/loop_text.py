@@ -210,7 +210,8 @@ class LoopText:
             lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(c5 + PRIMARY_MS)")
         for node in self.nodes.values():
             lines += self._columns(node)
-        return lines
+        lines += [f"memory[{j}] = c{j}" for j in SIGNAL] if self._wants_signal() else []
+        return [*lines, "memory[R_PRICE] = memory[R_CLOSE]", "show_position(memory, book, memory[R_TIME] + PRIMARY_MS)"]
 
     def _columns(self, node: _Node) -> list[str]:
         """Write a node's outputs into the row."""
@@ -249,7 +250,7 @@ class LoopText:
         roles = [role for role in range(at.PRIMARY + 1) if self._length(role)]
         nodes = [line for role in roles for line in self._nodes_of(role, quick=True)]
         filters = [self.nodes[k] for k in self._segment(at.SEG_FILTERS)]
-        stepped = [f"c{at.R_PRICE} = c3", *self._blank_signal()] if self._wants_signal() else []
+        stepped = [f"c{at.R_PRICE} = c3", *(self._blank_signal() if self._wants_signal() else [])]
         text = QUICK.replace("@SIGNALS", self._signals()).replace("@HEEDS", self._asked())
         return _fill(
             text,

@@ -302,7 +302,9 @@ def untouched(settings: Row, book: Row) -> tuple[float, float]:
             nearest = level if is_nearer or nearest != nearest else nearest
     if settings[S_MARGIN] == MARGIN_ISOLATED:
         at = liquidation_price(settings, 1.0 if is_long else -1.0, book[B_AVERAGE])
-        is_nearer = stop != stop or (at > stop if is_long else at < stop)
-        stop = at if is_nearer else stop
+        stop = at if stop != stop or (at > stop if is_long else at < stop) else stop
+    nearest += (-1.0 if is_long else 1.0) * (
+        abs(settings[S_THROUGH]) + 1e-12 * abs(nearest)
+    )  # a touch counts before it
     low, high = (stop, nearest) if is_long else (nearest, stop)
     return low if low == low else -np.inf, high if high == high else np.inf

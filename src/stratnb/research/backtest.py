@@ -288,9 +288,8 @@ def backtest(
     stretches = stretches_of(candles, on_gap)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = open_account(plan, cash, limits)
-    rates = rates_of(plan, books[0], candles, funding)
+    course = Course(candles.rows(), stretches, rates_of(plan, books[0], candles, funding))
     own = None if decisions else generated_loop(plan, len(candles), tier)
-    course = Course(candles.rows(), stretches, rates)
     made = run(plan, books, account, course, decisions, progress, cancelled, own=own)
     n, done = len(candles), len(made.equity)
     if done == n and plan.config.execution.simulation.end == "close":

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
-from stratnb.kernels.fused import structure_key
+from stratnb.kernels.fused import is_usable, structure_key
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import open_account
 from stratnb.research.daily import DAY_MS
@@ -137,7 +137,8 @@ def _tasks(plans: Sequence[Plan], track: Track) -> list[tuple[Structure | None, 
     tasks: list[tuple[Structure | None, Sequence[int]]] = []
     for numbers in groups.values():
         structure = structure_of([plans[k] for k in numbers])
-        if structure is None or not pays(structure.loop, len(numbers) * len(track.rows)):
+        work = len(numbers) * len(track.rows)
+        if structure is None or not pays(structure.loop, work) or not all(map(is_usable, structure.kernels)):
             alone += numbers
         else:
             tasks += [(structure, numbers[k : k + TOGETHER]) for k in range(0, len(numbers), TOGETHER)]

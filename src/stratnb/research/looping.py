@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.kernels.jit import Kernel
@@ -53,7 +54,31 @@ def run(
     *,
     own: Kernel[..., Any] | None = None,
 ) -> Made:
-    """Run the loop, or the structure's `own`, in chunks, each with the funding rate of its stretch."""
+    """Run the loop, or the structure's `own`, in chunks, each with the funding rate of its stretch.
+
+    When a block raises in `own`, all is run again by the shared loop, which tells which block it was, and where.
+    """
+    start = books.copy(), account.copy()
+    try:
+        return _run(plan, books, account, course, decisions, progress, cancelled, own)
+    except ConfigError:
+        if own is None:
+            raise
+        books[:], account[:] = start
+        return _run(plan, books, account, course, decisions, progress, cancelled, None)
+
+
+def _run(
+    plan: Plan,
+    books: Floats,
+    account: Floats,
+    course: Course,
+    decisions: bool | Literal["entries"],
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+    own: Kernel[..., Any] | None,
+) -> Made:
+    """Run the chunks one after the other until the end, or until it is cancelled."""
     n = len(course.rows)
     made = Made(np.empty(n), [], [], np.zeros(REASON_CELLS))
     log, done = np.empty((CHUNK if decisions else 0, plan.decision_width)), 0

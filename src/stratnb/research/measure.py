@@ -101,12 +101,13 @@ def _of_equity(batch: Batch, days: float) -> dict[str, Floats]:
 def _of_trades(batch: Batch) -> dict[str, Floats]:
     book = batch.book
     trades, gains, losses = book[:, at.B_TRADES], book[:, at.B_GAINS], book[:, at.B_LOSSES]
-    still_open = np.where(book[:, at.B_QUANTITY] != 0.0, book[:, at.B_TRADE_COSTS], 0.0)
+    paid = book[:, at.B_TRADE_COSTS] - book[:, at.B_FUNDING_OPEN]
+    still_open = np.where(book[:, at.B_QUANTITY] != 0.0, paid, 0.0)
     return {
         "trades": trades.copy(),
         "win_rate": _where(trades > 0.0, book[:, at.B_WINS] / trades),
         "profit_factor": _where(losses > 0.0, gains / losses),
         "expectancy": _where(trades > 0.0, (gains - losses) / trades),
-        "fees": book[:, at.B_COSTS] - still_open,
+        "fees": book[:, at.B_COSTS] - book[:, at.B_FUNDING] - still_open,
         "exposure_time": batch.exposure.copy(),
     }

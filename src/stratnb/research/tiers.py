@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from stratnb.errors import ConfigError
 from stratnb.kernels.beside import tell
-from stratnb.kernels.fused import Uninlinable, fused, is_fused
+from stratnb.kernels.fused import Uninlinable, fused, is_fused, is_usable
 from stratnb.kernels.jit import Kernel
 from stratnb.strategy.plan import Plan
 
@@ -43,7 +43,7 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
         loop = fused(plan.code, plan.kernels)
     except Uninlinable:
         return None
-    return loop if tier == "fused" or pays(loop, candles) else None
+    return loop if (tier == "fused" or pays(loop, candles)) and is_usable(loop) else None
 
 
 def pays(loop: Kernel[..., Any], candles: int) -> bool:

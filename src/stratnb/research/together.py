@@ -5,7 +5,7 @@ What each trial comes to does not depend on what else runs beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,11 @@ class Structure:
     loop: Kernel[..., Any]
     given: tuple[int, ...]
     makers: dict[int, Kernel[..., Any]]
+
+    @property
+    def kernels(self) -> tuple[Kernel[..., Any], ...]:
+        """Return all that has to be compiled."""
+        return (self.loop, *self.makers.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +102,8 @@ def _distinct(plans: Sequence[Plan], k: int) -> int:
 
     def _key(plan: Plan, node: int) -> tuple[object, ...]:
         read = [by_column[c] for c in _inputs(plan, node) if c in by_column]
-        return (_numbers(plan, node).tobytes(), *(_key(plan, each) for each in read))
+        size = int(_node(plan, node)[at.N_STATES])
+        return (_numbers(plan, node).tobytes(), size, *(_key(plan, each) for each in read))
 
     return len({_key(plan, k) for plan in plans})
 
@@ -131,7 +137,7 @@ class _Columns:
         for k in self._structure.given:
             read = [row_of.get(c, c) if c >= at.W_CANDLE else c for c in _inputs(plan, k)]
             numbers = _numbers(plan, k)
-            key = (k, numbers.tobytes(), *read)
+            key = (k, numbers.tobytes(), int(_node(plan, k)[at.N_STATES]), *read)
             if key not in self._known:
                 self._known[key] = self._add(plan, k, numbers, read)
             for j, column in enumerate(_outputs(plan, k)):
@@ -157,8 +163,6 @@ def run_together(
     accounts: Sequence[tuple[Floats, Floats]],
     rows: Floats,
     ends: Ints,
-    *,
-    cancelled: Callable[[], bool] | None = None,
 ) -> Trials:
     """Run plans of a structure, each on its own book (1, W_BOOK) and account, over the stretches that end at `ends`."""
     columns, m = _Columns(structure), len(plans)
