@@ -296,15 +296,13 @@ def untouched(settings: Row, book: Row) -> tuple[float, float]:
     """Return the prices between which a candle touches neither stop nor targets, nor liquidates the open position."""
     stop, nearest, is_long = book[B_STOP], np.nan, book[B_QUANTITY] > 0.0
     for k in range(int(book[B_DONE]), int(book[B_TARGETS])):
-        if book[B_LEVELS + k * W_LEVEL + 2] == 0.0:
-            level = book[B_LEVELS + k * W_LEVEL]
-            is_nearer = level < nearest if is_long else level > nearest
-            nearest = level if is_nearer or nearest != nearest else nearest
+        level, is_done = book[B_LEVELS + k * W_LEVEL], book[B_LEVELS + k * W_LEVEL + 2] != 0.0
+        if not is_done and (nearest != nearest or (level < nearest if is_long else level > nearest)):
+            nearest = level
     if settings[S_MARGIN] == MARGIN_ISOLATED:
         at = liquidation_price(settings, 1.0 if is_long else -1.0, book[B_AVERAGE])
         stop = at if stop != stop or (at > stop if is_long else at < stop) else stop
-    nearest += (-1.0 if is_long else 1.0) * (
-        abs(settings[S_THROUGH]) + 1e-12 * abs(nearest)
-    )  # a touch counts before it
+    reach = abs(settings[S_THROUGH]) + 1e-12 * abs(nearest)  # a touch counts from just before the level on
+    nearest += -reach if is_long else reach
     low, high = (stop, nearest) if is_long else (nearest, stop)
     return low if low == low else -np.inf, high if high == high else np.inf

@@ -27,7 +27,7 @@ from stratnb.multi.settings import OrderSettings
 __all__ = ["Clock", "Orders", "Working"]
 
 Floats = npt.NDArray[np.float64]
-ENDED_KEPT = 1_000
+ENDED_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
