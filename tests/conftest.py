@@ -16,10 +16,12 @@ settings.load_profile("test")
 
 # Modules that take long; `make check` leaves them out.
 SLOW = {
-    *("test_agreement", "test_benchmarks", "test_cluster", "test_crash", "test_fused", "test_honesty", "test_hosting"),
-    *("test_journal_faults", "test_lease", "test_lookahead", "test_mark", "test_models", "test_noise", "test_observer"),
-    *("test_performance", "test_portfolio", "test_report", "test_resting", "test_restoring", "test_study_panels"),
-    *("test_sweep", "test_switch_crash", "test_switch_policies", "test_walk_forward"),
+    *("test_agreement", "test_attach", "test_backtest_panel", "test_benchmarks", "test_cluster", "test_config_editor"),
+    *("test_crash", "test_fused", "test_honesty", "test_hosting", "test_inline", "test_inspector"),
+    *("test_journal_faults", "test_journaling", "test_lease", "test_lookahead", "test_mark", "test_models"),
+    *("test_noise", "test_observer", "test_panels", "test_performance", "test_portfolio", "test_report"),
+    *("test_research_cli", "test_resting", "test_restoring", "test_risk_engine", "test_serve", "test_stats"),
+    *("test_study_panels", "test_sweep", "test_switch_crash", "test_switch_policies", "test_walk_forward"),
 }
 
 LOOPBACK = {"", "localhost", "::1", "0.0.0.0", None}
