@@ -19,7 +19,7 @@ from stratnb.research.backtest import backtest, configure
 HEAD = """
 import math
 import numpy as np
-from stratnb.blocks.base import Analyzer, Exit
+from stratnb.blocks.base import Analyzer
 from stratnb.kernels.jit import helper, kernel
 
 j = 0
@@ -109,6 +109,73 @@ def test_an_odd_step_has_the_same_bits(name: str, tmp_path: Path, candles: Candl
     for cells in ("fill_rows", "equity_curve", "book", "account"):
         np.testing.assert_array_equal(getattr(shared, cells), getattr(own, cells), err_msg=cells)
     plan, _ = configure(document(name), candles)
+    assert made.is_usable(made.fused(plan.code, plan.kernels))
+
+
+READERS = """
+from stratnb.blocks.base import Exit, Filter, Sizing
+from stratnb.kernels.jit import kernel
+
+class Dear(Filter, kind="dear_for_test"):
+    def inputs(self):
+        return ("signal.price", "high")
+
+    @staticmethod
+    @kernel
+    def step(i, state, x, out, p):
+        out[0] = 1.0 if x[0] < x[1] else 0.0
+        out[1], out[2] = 1.0, 0.0
+
+class Gain(Exit, kind="gain_for_test"):
+    def inputs(self):
+        return ("signal.price", "position.entry_price", "position.quantity", "signal.score")
+
+    def required(self):
+        return 2
+
+    @staticmethod
+    @kernel
+    def step(i, state, x, out, p):
+        out[0] = x[1] * (0.99 - 0.001 * x[3] - 0.0001 * abs(x[2]))
+        out[1] = 1.0 if x[0] > 1.003 * x[1] else 0.0
+
+class Once(Sizing, kind="once_for_test"):
+    def inputs(self):
+        return ("position.quantity", "signal.price")
+
+    @staticmethod
+    @kernel
+    def step(i, state, x, out, p):
+        out[0] = 500.0 if x[0] == 0.0 else 0.0
+"""
+
+
+@pytest.mark.parametrize("order", ["market", "limit", "share"])
+def test_blocks_that_read_signal_and_position_have_the_same_bits(order: str, tmp_path: Path, candles: Candles) -> None:
+    module(tmp_path, f"reader_{order}", BODIES["truth"])
+    path = tmp_path / "readers.py"
+    path.write_text(READERS)
+    found = importlib.util.spec_from_file_location("readers", path)
+    assert found is not None and found.loader is not None
+    found.loader.exec_module(importlib.util.module_from_spec(found))
+    execution: dict[str, Any] = {
+        "market": {},
+        "limit": {"entry_order": "limit", "limit_timeout_s": 3600},
+        "share": {"simulation": {"max_participation": 0.0002}},
+    }[order]
+    given = {
+        **document(f"reader_{order}"),
+        "filters": {"dear_for_test": {}},
+        "sizing": {"kind": "once_for_test"},
+        "exits": {"gain": {"kind": "gain_for_test"}, "time_exit": {"max_candles": 9}},
+        "execution": execution,
+    }
+    shared, own = (backtest(given, candles, tier=tier) for tier in ("scan", "fused"))
+    assert len(shared.fill_rows) > 4
+    for cells in ("fill_rows", "equity_curve", "book", "account"):
+        np.testing.assert_array_equal(getattr(shared, cells), getattr(own, cells), err_msg=cells)
+    assert dict(shared.reasons) == dict(own.reasons)
+    plan, _ = configure(given, candles)
     assert made.is_usable(made.fused(plan.code, plan.kernels))
 
 

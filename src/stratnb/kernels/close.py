@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import types
 
-from stratnb.kernels.address import caller, lent
+from stratnb.kernels.address import caller
 from stratnb.kernels.checks import check_entry, refused_scope
 from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.decide import aggregate, judge
@@ -310,8 +310,6 @@ def close_candle(
     With `late` only the timeframes that ended in a gap before this candle are closed. Otherwise the account is the sum
     of the books, and stays it: it is summed anew when an order came or changed.
     """
-    code, params, memory, candle = lent(code), lent(params), lent(memory), lent(candle)
-    books, account, decision = lent(books), lent(account), lent(decision)
     closed = close_roles(code, params, memory, candle, late)
     if books[slot, B_EXPIRED] != 0.0 and not late:
         fall_back(code, params, memory, books, slot, account, candle, decision)

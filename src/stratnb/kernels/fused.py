@@ -92,11 +92,12 @@ PARTS: dict[str, Any] = {
     "nan": math.nan,
     "inf": math.inf,
 }
+log = logging.getLogger(__name__)
 VARIABLE = (layout.N_ADDRESS, layout.N_STATE, layout.N_STATES, layout.N_P, layout.N_PS)
 _loops: dict[str, Kernel[..., Any]] = {}
 _refused: set[Kernel[..., Any]] = set()
-log = logging.getLogger(__name__)
 _by_structure: dict[tuple[object, ...], Kernel[..., Any]] = {}
+_makers: dict[tuple[object, ...], Kernel[..., Any]] = {}
 
 
 def source_of(
@@ -113,9 +114,9 @@ def fused(code: Ints, kernels: Sequence[Kernel[..., Any]], given: frozenset[int]
     """Return the loop of a structure; its `run` gives back the next candle and the number of fills.
 
     It takes (calls, code, params, memory, books, account, candles, start, stop, equity, fills, columns, counts, work).
-    `code` and `kernels` are those of a plan. `equity` may be empty (none is kept), `fills` of
-    the least length (none are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it
-    is first called. Raises `Uninlinable`.
+    `code` and `kernels` are those of a plan. `equity` may be empty (none is kept), `fills` of the least length (none
+    are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it is first called.
+    Raises `Uninlinable`.
     """
     key = (structure_key(code, kernels), given)
     if key not in _by_structure:
@@ -138,14 +139,16 @@ def column_maker(kernel: Kernel[..., Any], inputs: Sequence[int], required: int,
     """Return a loop that fills the columns of one block over a stretch of candles, for many strategies to read.
 
     `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite. It
-    takes (p, state, candles, start, stop, rows,
-    columns, out): the block's parameters, its memory and one cell more for the counter, which row each input is, and
-    the first row to fill. Raises `Uninlinable`.
+    takes (p, state, candles, start, stop, rows, columns, out): the block's parameters, its memory and one cell more
+    for the counter, which row each input is, and the first row to fill. Raises `Uninlinable`.
     """
-    if isinstance(kernel, PythonKernel):
-        raise Uninlinable("a block is stepped in plain Python")
-    source, names = column_text(kernel.function, inputs, required, outs)
-    return _kernel(source, names, COLUMN)
+    key = (kernel, tuple(inputs), required, outs)
+    if key not in _makers:
+        if isinstance(kernel, PythonKernel):
+            raise Uninlinable("a block is stepped in plain Python")
+        source, names = column_text(kernel.function, inputs, required, outs)
+        _makers[key] = _kernel(source, names, COLUMN)
+    return _makers[key]
 
 
 def _kernel(source: str, names: dict[str, Any], signature: Any) -> Kernel[..., Any]:

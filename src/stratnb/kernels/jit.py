@@ -93,7 +93,7 @@ def helper(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a helper that is always compiled into its caller, so that arrays lent to it cost nothing to pass."""
+    """Make a helper that is always compiled into its caller: tables that are handed on as tuples then cost nothing."""
     options: dict[str, Any] = OPTIONS | {"_nrt": False, "forceinline": True}
     return njit(**options)(function)  # type: ignore[no-any-return]
 

@@ -58,19 +58,19 @@ THREE: Any = types.UniTuple(WHOLE, 3)  # type: ignore[no-untyped-call]
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
 def open_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Fill the pending order of a book at the candle's open; append fill rows after n and return their new number."""
-    return fill_open(lent(params), lent(book), lent(candle), lent(fills), n)
+    return fill_open(params, book, candle, fills, n)
 
 
 @entry(WHOLE(F8, F8, F8, F8X2, WHOLE))
 def touch_fills(params: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Resolve stop and targets of a book against a candle; append fill rows after n and return their new number."""
-    return fill_touch(lent(params), lent(book), lent(candle), lent(fills), n)
+    return fill_touch(params, book, candle, fills, n)
 
 
 @entry(types.void(F8, F8))
 def apply(book: Row, fill: Row) -> None:
     """Apply one fill to a book and complete its row."""
-    apply_fill(lent(book), lent(fill))
+    apply_fill(book, fill)
 
 
 @entry(types.void(I8, F8, F8, F8))
@@ -82,13 +82,13 @@ def arm_position(code: Ints, params: Row, memory: Row, book: Row) -> None:
 @entry(WHOLE(F8X2, F8, F8X2, F8, REAL))
 def settle_all(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) -> int:
     """Mark the books to one instant and evaluate the protections; bits: 1 a strategy's fired, 2 the account's."""
-    return settle(lent(books), lent(account), lent(candles), lent(fresh), now_ms)
+    return settle(books, account, candles, fresh, now_ms)
 
 
 @entry(types.void(F8X2, F8))
 def update_account(books: Row, account: Row) -> None:
     """Fold the books into the account row."""
-    sum_account(lent(books), lent(account))
+    sum_account(books, account)
 
 
 @entry(types.void(F8, REAL))

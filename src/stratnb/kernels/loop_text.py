@@ -72,9 +72,8 @@ class _Node:
 class LoopText:
     """Writes the loop for the table of a plan and the steps of its nodes.
 
-    `given` are nodes whose outputs are read from `columns` (one row an
-    output, one column a candle of the call) instead of being computed. `text()` raises `Uninlinable` for a structure
-    that cannot be written out.
+    `given` are nodes whose outputs are read from `columns` (one row an output, one column a candle of the call)
+    instead of being computed. `text()` raises `Uninlinable` for a structure that cannot be written out.
     """
 
     code: Ints

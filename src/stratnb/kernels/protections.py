@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.jit import Row, helper, inlined
+from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_RISK,
     B_AVERAGE,
@@ -78,7 +78,7 @@ def next_midnight(time_ms: float) -> float:
     return (math.floor(time_ms / DAY_MS) + 1.0) * DAY_MS
 
 
-@inlined
+@helper
 def guard_losses(row: Row, p: int, k: int, max_daily_loss: float, low: float) -> bool:
     """Apply daily loss and drawdown to a scope's equity at the adverse extreme; return whether one fires now."""
     fires, today = False, row[p + P_DAY] * DAY_MS
@@ -91,7 +91,7 @@ def guard_losses(row: Row, p: int, k: int, max_daily_loss: float, low: float) ->
     return fires
 
 
-@inlined
+@helper
 def guard_gains(row: Row, p: int, k: int, equity: float) -> bool:
     """Apply profit lock and daily target to a scope's equity at the close; return whether one fires now."""
     start, fires = row[p + P_DAY_START], False

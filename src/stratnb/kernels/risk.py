@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from stratnb.kernels.costs import pay_funding
-from stratnb.kernels.jit import Row, helper, inlined
+from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_DAY,
     A_DRAWDOWN,
@@ -105,7 +105,7 @@ def note_account_fall(account: Row, equity: float) -> None:
         account[A_DRAWDOWN] = max(account[A_DRAWDOWN], 1.0 - equity / account[A_PEAK])
 
 
-@inlined
+@helper
 def mark(book: Row, candle: Row) -> None:
     """Mark the book to the close, and to the candle's adverse extreme for the protections."""
     held = book[B_QUANTITY]
@@ -126,7 +126,7 @@ def mark(book: Row, candle: Row) -> None:
     note_fall(book, book[B_EQUITY])
 
 
-@inlined
+@helper
 def terms_of(book: Row) -> tuple[float, float, float, float, float, float, float, float]:
     """Return what a book adds to the account: to equity, its low, free (two), gross, net, reserved, open positions."""
     pnl = book[B_REALIZED] - book[B_COSTS]
@@ -142,7 +142,7 @@ def terms_of(book: Row) -> tuple[float, float, float, float, float, float, float
     )
 
 
-@inlined
+@helper
 def note_sums(
     account: Row, equity: float, low: float, free: float, gross: float, net: float, reserved: float, opened: float
 ) -> None:
@@ -172,7 +172,7 @@ def sum_account(books: Row, account: Row) -> None:
     note_sums(account, equity, low, free, gross, net, reserved, opened)
 
 
-@inlined
+@helper
 def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
     """Mark one book and evaluate its protections; return 1 when one fired, else 0."""
     fired = 0
@@ -196,7 +196,7 @@ def settle_book(book: Row, candle: Row, inside: float, now_ms: float) -> int:
     return fired
 
 
-@inlined
+@helper
 def settle_account(books: Row, account: Row, news: float, now_ms: float) -> int:
     """Evaluate the account's protections; return 2 when one halts it (all is then closed), 1 for a pause, else 0."""
     fired = 0
@@ -264,7 +264,7 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     return fired | protect(books, account, news, margin, inside, now_ms)
 
 
-@inlined
+@helper
 def protect(books: Row, account: Row, news: float, margin: float, inside: float, now_ms: float) -> int:
     """Evaluate the account's protections on its sums, begin the day that comes, release what ends; as `settle`.
 
@@ -295,7 +295,7 @@ def cancel_waiting(books: Row, account: Row) -> int:
     return found
 
 
-@inlined
+@helper
 def release_due(books: Row, account: Row, now_ms: float) -> None:
     """Let act what fired, and end the rules that lasted until now."""
     if account[A_RISK + K_NEXT] <= now_ms:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from stratnb.kernels.costs import liquidation_price, next_funding, slippage
-from stratnb.kernels.jit import Row, helper, inlined
+from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
     B_AVERAGE,
@@ -187,7 +187,7 @@ def too_small(settings: Row, quantity: float, price: float) -> bool:
     return bool(quantity < least or quantity * price < settings[S_MIN_NOTIONAL] * edge)
 
 
-@inlined
+@helper
 def target_quantity(settings: Row, book: Row, k: int, left: float, price: float) -> float:
     """Return what target k closes of what is left: all of it when the rest could not be sold alone.
 
@@ -221,7 +221,7 @@ def is_liquidated(settings: Row, book: Row, side: float, first: float, worst: fl
     return bool(side * (worst - at) <= 0.0 and not side * (book[B_STOP] - at) >= 0.0)
 
 
-@inlined
+@helper
 def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Resolve liquidation, stop and targets of the open position against one candle; return the new number of fills.
 
@@ -276,13 +276,13 @@ def unrealized(book: Row, price: float) -> float:
     return book[B_QUANTITY] * (price - book[B_AVERAGE]) if book[B_QUANTITY] != 0.0 else 0.0
 
 
-@inlined
+@helper
 def worth(funds: float, quantity: float, average: float, costs: float, price: float) -> float:
     """Return what a strategy with a position is worth at a price; `funds` are its capital and what it realized."""
     return funds + quantity * (price - average) - costs
 
 
-@inlined
+@helper
 def equity_at(book: Row, price: float) -> float:
     """Return capital + realized + unrealized - costs at a price."""
     funds = book[B_CAPITAL] + book[B_REALIZED]
