@@ -1,4 +1,4 @@
-"""A strategy, candles and spaces for the tests of sweeps, and a child that a test kills."""
+"""Strategies, candles and a grid for the tests of sweeps, and whether two tables are the same."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stratnb.errors import ConfigError
-from stratnb.market_data.candles import Candles, market_from
+from stratnb.market_data.candles import VALUES, Candles, market_from
 from stratnb.model import Fill, Market
 from stratnb.parity_explain.course import NOISE, Course, Run, Told, booked, told_of
 from stratnb.parity_explain.recorded import Recorded, recorded_of
@@ -136,7 +136,7 @@ class _Case:
         common = np.searchsorted(seen.open_time_ms, given.open_time_ms)
         there = np.isin(given.open_time_ms, seen.open_time_ms)
         columns = {}
-        for name in ("open", "high", "low", "close", "volume"):
+        for name in VALUES:
             column = getattr(given, name).copy()
             column[there] = getattr(seen, name)[common[there]]
             columns[name] = column
@@ -248,15 +248,14 @@ def _cause_of(name: str) -> str:
 
 
 def _rows(candles: Candles, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Candles:
-    columns = {name: getattr(candles, name)[kept] for name in ("open", "high", "low", "close", "volume")}
+    columns = {name: getattr(candles, name)[kept] for name in VALUES}
     return Candles(candles.symbol, candles.timeframe, candles.open_time_ms[kept], **columns)
 
 
 def _merged(one: Candles, other: Candles) -> Candles:
     times = np.concatenate((one.open_time_ms, other.open_time_ms))
     order = np.argsort(times, kind="stable")
-    names = ("open", "high", "low", "close", "volume")
-    columns = {name: np.concatenate((getattr(one, name), getattr(other, name)))[order] for name in names}
+    columns = {name: np.concatenate((getattr(one, name), getattr(other, name)))[order] for name in VALUES}
     return Candles(one.symbol, one.timeframe, times[order], **columns)
 
 

@@ -20,17 +20,17 @@ from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles
 from stratnb.model import Fill
 from stratnb.parity_explain.recorded import Floats, Recorded
+from stratnb.research.looping import FILL_BUFFER, REASON_CELLS
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 from stratnb.strategy.plan import Plan
 
-__all__ = ["MANUAL", "Course", "Run", "Told", "booked", "told_of"]
+__all__ = ["NOISE", "Course", "Run", "Told", "booked", "told_of"]
 
 MANUAL = frozenset({"manual", "kill_switch", "switch_close", "transfer", "adopted_stop"})
 PERSONS = frozenset({"paused", "managing", "operator", "kill_switch"})
 LATE_MS = 1_000
 LONGEST_DELAY = 240
 NOISE = 1e-9
-BUFFER = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Course:
         open_book(self.books[0], plan, cash=cash)
         self.book = self.books[0]
         self.buffer, self.decision = np.empty((at.MAX_FILLS, at.W_FILL)), np.empty(plan.decision_width)
-        self.equity, self.counts = np.empty(len(candles)), np.zeros(128)
+        self.equity, self.counts = np.empty(len(candles)), np.zeros(REASON_CELLS)
         self.fills: list[Floats] = []
         self.reasons: list[str] = []
         self.told: dict[int, list[Told]] = defaultdict(list)
@@ -150,7 +150,7 @@ class Course:
         return k
 
     def _compiled(self, start: int, stop: int) -> tuple[int, Floats]:
-        fills, none = np.empty((BUFFER, at.W_FILL)), np.empty((0, self.plan.decision_width))
+        fills, none = np.empty((FILL_BUFFER, at.W_FILL)), np.empty((0, self.plan.decision_width))
         k, f, _ = loop.run(
             loop.parts(), self.plan.code, self.plan.params, self.memory, self.books, self.account,
             self.rows, start, stop, self.equity, fills, none, self.counts,

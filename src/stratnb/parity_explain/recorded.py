@@ -14,7 +14,7 @@ from stratnb.engine import Engine
 from stratnb.errors import ConfigError, nearest
 from stratnb.journal.reader import JournalReader
 from stratnb.kernels import layout as at
-from stratnb.market_data.candles import Candles
+from stratnb.market_data.candles import VALUES, Candles
 from stratnb.model import TIMEFRAMES, Fill, Market
 from stratnb.research.backtest import Backtest
 from stratnb.research.runs import SavedRun
@@ -174,9 +174,7 @@ def _candles(symbol: str, rows: list[dict[str, Any]]) -> Candles | None:
     times = np.array([row["open_time_ms"] for row in rows], np.int64)
     order, step = np.argsort(times), int(np.diff(np.sort(times)).min())
     name = next((name for name, length in TIMEFRAMES.items() if length == step), None)
-    columns = (
-        np.array([row[word] for row in rows], float)[order] for word in ("open", "high", "low", "close", "volume")
-    )
+    columns = (np.array([row[word] for row in rows], float)[order] for word in VALUES)
     return None if name is None else Candles(symbol, name, times[order], *columns)
 
 

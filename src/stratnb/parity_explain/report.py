@@ -16,10 +16,10 @@ from stratnb.parity_explain.course import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-NOISE = 1e-13
-SHOWN = 12
 __all__ = ["CAUSES", "Difference", "ParityReport", "changes", "pnl_of"]
 
+SUMMED = 1e-13  # what the order of a sum moves
+SHOWN = 12
 CAUSES = (
     *("data revision", "missed candle", "latency", "slippage", "fee", "partial fill", "rounding"),
     *("risk denial", "funding", "manual action", "unexplained"),
@@ -146,7 +146,7 @@ def changes(cause: str, before: Trades, after: Trades) -> list[Difference]:
     for key in sorted({*before, *after}):
         model, recorded = before.get(key, 0.0), after.get(key, 0.0)
         both = key in before and key in after
-        if both and abs(recorded - model) <= NOISE * max(1.0, abs(model)):
+        if both and abs(recorded - model) <= SUMMED * max(1.0, abs(model)):
             continue
         what = "changed" if both else "only in the record" if key in after else "only in the model"
         found.append(Difference(key[0], "long" if key[1] > 0 else "short", what, cause, model, recorded))

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
-from stratnb.kernels import loop
 from stratnb.kernels.fused import is_usable, structure_key
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import open_account
 from stratnb.research.daily import DAY_MS
 from stratnb.research.ending import close_at_end
-from stratnb.research.failing import told
 from stratnb.research.gaps import OnGap, close_out, stretches_of
-from stratnb.research.looping import FILL_BUFFER, REASON_CELLS
+from stratnb.research.looping import FILL_BUFFER, REASON_CELLS, filled
 from stratnb.research.tiers import pays
 from stratnb.research.together import Structure, run_together, structure_of
 from stratnb.services.ledger import AccountLimits
@@ -32,7 +30,6 @@ __all__ = ["Batch", "Track", "cores", "run_batch", "track_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
 
 TOGETHER = 128  # trials of one call: few enough for threads to share, and for their columns to stay in the cache
 
@@ -119,7 +116,7 @@ def run_batch(
         with ThreadPoolExecutor(workers, thread_name_prefix="stratnb-sweep") as pool:
             for done in [pool.submit(_work) for _ in range(workers)]:
                 done.result()
-    return Batch(batch.daily, batch.book, batch.reasons, batch.exposure, tuple(errors))
+    return replace(batch, errors=tuple(errors))
 
 
 def _tasks(plans: Sequence[Plan], track: Track) -> list[tuple[Structure | None, Sequence[int]]]:
@@ -209,16 +206,8 @@ def _filled(
     plan: Plan, track: Track, books: Floats, account: Floats, equity: Floats, fills: Floats, counts: Floats
 ) -> Iterator[Floats]:
     """Run the stretches and give the fill rows as they come; they are overwritten after that."""
-    log, rows = np.empty((0, plan.decision_width)), track.rows
-    calls = loop.parts()
     for start, stop in track.stretches:
-        memory, done = plan.memory(), start
-        with told(plan, memory):
-            while done < stop:
-                done, n, _ = loop.run(
-                    calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
-                )
-                yield fills[:n]
+        yield from filled(plan, plan.memory(), books, account, track.rows, (start, stop), equity, fills, counts)
         if stop < len(track.rows):
             n, equity[stop - 1] = close_out(plan, books, account, track.rows[stop - 1], fills)
             yield fills[:n]

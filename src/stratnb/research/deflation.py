@@ -11,17 +11,23 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError
 from stratnb.research.daily import probable_sharpe
 
-__all__ = ["deflated_sharpe", "expected_maximum"]
+__all__ = ["deflated_sharpe", "expected_maximum", "spread_of"]
 
 Floats = npt.NDArray[np.float64]
 
 EULER = 0.5772156649015329
 
 
+def spread_of(sharpes: Floats) -> float:
+    """Return the standard deviation (ddof 1) of the defined Sharpe ratios of some trials; NaN under two."""
+    known = sharpes[np.isfinite(sharpes)]
+    return float(known.std(ddof=1)) if len(known) >= 2 else math.nan
+
+
 def expected_maximum(trials: int, spread: float) -> float | None:
     """Return the largest per-day Sharpe ratio to expect of so many trials without skill; None under two.
 
-    `spread` is the standard deviation of the trials' per-day Sharpe ratios. The formula is that of Bailey and Lopez de
+    `spread` is that of the trials' per-day Sharpe ratios (`spread_of`). The formula is that of Bailey and Lopez de
     Prado (2014): spread x ((1 - g) Q(1 - 1 / T) + g Q(1 - 1 / (T e))), g = 0.5772 and Q the normal quantile.
 
     >>> round(expected_maximum(100, 0.1), 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stratnb.errors import ConfigError
-from stratnb.market_data.candles import Candles
+from stratnb.market_data.candles import VALUES, Candles
 from stratnb.model import timeframe_ms
 
 __all__ = ["inside"]
@@ -40,5 +40,5 @@ def inside(candles: Candles, detail: Candles) -> Candles:
     kept = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)]) if len(opens) else starts
     if len(kept) == kept[-1] - kept[0] + 1:
         return detail[int(kept[0]) : int(kept[-1]) + 1]
-    columns = (getattr(detail, name)[kept] for name in ("open", "high", "low", "close", "volume"))
+    columns = (getattr(detail, name)[kept] for name in VALUES)
     return Candles(detail.symbol, detail.timeframe, fine[kept], *columns)

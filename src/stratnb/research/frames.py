@@ -24,6 +24,7 @@ __all__ = [
     "fills_frame",
     "held_at",
     "orders_frame",
+    "time_index",
     "trades_frame",
     "waiting_order",
 ]
@@ -54,14 +55,20 @@ def fills_frame(fills: Iterable[Fill]) -> pd.DataFrame:
     return pd.DataFrame([[getattr(fill, name) for name in names] for fill in fills], columns=names)
 
 
+def time_index(time_ms: Ints) -> pd.DatetimeIndex:
+    """Return times in ms as the index of a frame, UTC."""
+    import pandas as pd
+
+    return pd.to_datetime(time_ms, unit="ms", utc=True).rename("time")
+
+
 def equity_frame(close_ms: Ints, equity: Floats, capital: float) -> pd.DataFrame:
     """Return equity and drawdown (fraction, from `capital` on) at each close, indexed by closing time (UTC)."""
     import pandas as pd
 
     whole = np.concatenate(([capital], equity))
     falls = 1.0 - whole / np.maximum.accumulate(whole)
-    index = pd.to_datetime(close_ms, unit="ms", utc=True).rename("time")
-    return pd.DataFrame({"equity": equity, "drawdown": falls[1:]}, index=index)
+    return pd.DataFrame({"equity": equity, "drawdown": falls[1:]}, index=time_index(close_ms))
 
 
 def held_at(fill_rows: Floats, close_ms: Ints) -> Floats:
@@ -76,8 +83,8 @@ def exposure_frame(close_ms: Ints, quantity: Floats, close: Floats, equity: Floa
 
     notional = quantity * close
     share = np.divide(notional, equity, out=np.full(len(equity), np.nan), where=equity > 0.0)
-    index = pd.to_datetime(close_ms, unit="ms", utc=True).rename("time")
-    return pd.DataFrame({"quantity": quantity, "notional": notional, "share": share}, index=index)
+    columns = {"quantity": quantity, "notional": notional, "share": share}
+    return pd.DataFrame(columns, index=time_index(close_ms))
 
 
 def waiting_order(book: Floats, reason: Callable[[float], str]) -> tuple[str, float, str] | None:

@@ -92,8 +92,7 @@ def rates_of(plan: Plan, book: Floats, candles: Candles, funding: FundingRates |
     if funding is None or not book[at.B_FUNDING_MS]:
         return [(len(candles), plan.config.execution.simulation.funding_rate)]
     book[at.B_FUNDING_MS] = funding.every_ms
-    close_ms = candles.open_time_ms + plan.base_ms
-    return stretches(funding, close_ms, plan.config.execution.simulation.funding_rate)
+    return stretches(funding, candles.close_time_ms, plan.config.execution.simulation.funding_rate)
 
 
 def missing(plan: Plan, funding: FundingRates | None) -> Iterator[Finding]:
@@ -109,10 +108,8 @@ def missing(plan: Plan, funding: FundingRates | None) -> Iterator[Finding]:
         and costs.funding
         and "funding_rate" not in costs.model_fields_set
     ):
-        path, hint = (
-            "execution.simulation.funding_rate",
-            "give funding=FundingRates(...), or write the rate to count with",
-        )
+        path = "execution.simulation.funding_rate"
+        hint = "give funding=FundingRates(...), or write the rate to count with"
         yield Finding(path, "funding_missing", "no funding rates are given; 0 is paid", 0.0, hint, severity="warning")
 
 

@@ -14,7 +14,7 @@ from stratnb.research.backtest import Backtest
 from stratnb.research.bootstrap import Bootstrap, Interval, bootstrap
 from stratnb.research.conventions import FEW, explained
 from stratnb.research.daily import daily_series, probable_sharpe, returns_of
-from stratnb.research.deflation import deflated_sharpe, expected_maximum
+from stratnb.research.deflation import deflated_sharpe, expected_maximum, spread_of
 from stratnb.research.holding import against_buy_and_hold
 from stratnb.research.ledger import Ledger, study_of
 from stratnb.research.overfitting import probability_of_overfitting
@@ -152,7 +152,7 @@ def verdict(
     """
     if sweep.best is None:
         why = ("no trial has a defined objective",)
-        return Verdict(False, why, None, sweep.count, sweep.count, _spread(sweep.sharpes))
+        return Verdict(False, why, None, sweep.count, sweep.count, spread_of(sweep.sharpes))
     result = sweep.backtest()
     counted, spread = _counted(sweep, result, ledger)
     returns, trades = _returns(result), len(result.closed_trades)
@@ -182,7 +182,7 @@ def verdict(
 
 def _counted(sweep: Sweep, result: Backtest, ledger: Ledger | None) -> tuple[int, float]:
     """Return how many trials count for a sweep, and their spread; a sweep without a ledger has its own only."""
-    spread, ledger = _spread(sweep.sharpes), sweep.ledger if ledger is None else ledger
+    spread, ledger = spread_of(sweep.sharpes), sweep.ledger if ledger is None else ledger
     if ledger is None:
         return sweep.count, spread
     study = sweep.study or study_of(result.plan.config, result.candles)
@@ -205,12 +205,6 @@ def _returns(result: Backtest) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return the daily returns of a backtest."""
     _, daily = daily_series(result.close_ms, result.equity_curve, result.capital)
     return returns_of(daily)
-
-
-def _spread(sharpes: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """Return the standard deviation of the defined ones, NaN under two."""
-    known = sharpes[np.isfinite(sharpes)]
-    return float(known.std(ddof=1)) if len(known) >= 2 else math.nan
 
 
 def _shown(value: float | None) -> str:

@@ -19,6 +19,7 @@ import platformdirs
 from stratnb.errors import ConfigError
 from stratnb.market_data.candles import Candles
 from stratnb.market_data.paths import typed_path
+from stratnb.research.deflation import spread_of
 from stratnb.strategy.config import StrategyConfig, canonical
 
 __all__ = ["Ledger", "study_of"]
@@ -99,7 +100,7 @@ class Ledger:
         """Return the standard deviation (ddof 1) of the per-day Sharpe ratios of a study's trials; NaN under two."""
         text = "SELECT sharpe FROM trials WHERE study = ? AND sharpe NOT NULL"
         found = np.array(self._ask(lambda connection: connection.execute(text, (study,)).fetchall()), np.float64)
-        return float(found.std(ddof=1)) if len(found) >= 2 else math.nan
+        return spread_of(found)
 
     def forget(self, study: str) -> int:
         """Remove a study's trials and return how many there were; nothing else ever does."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from stratnb.market_data.candles import Candles
+from stratnb.market_data.candles import VALUES, Candles
 from stratnb.research.traces import Departure, Floats, Ints, Trace, Traces
 
-__all__ = ["executed_at_open", "open_departure", "suspects"]
+__all__ = ["open_departure", "suspects"]
 
 NUDGE, SLACK, BAND = 1e-6, 1e-3, 0.005
 EVENTS = ("fill", "entry", "trade")
@@ -34,7 +34,7 @@ def suspects(traces: Traces, n: int, rng: np.random.Generator, *, wanted: int) -
 def open_departure(run: Run, candles: Candles, k: int) -> Departure | None:
     """Return how what is executed at the open of candle k depends on the rest of that candle, None when it does not."""
     variants = [candles, *_variants(candles, k)]
-    found = [executed_at_open(run, variant, k) for variant in variants]
+    found = [_executed_at_open(run, variant, k) for variant in variants]
     for other in found[1:]:
         if missing := found[0].symmetric_difference(other):
             kind, side, ratio = sorted(missing)[0]
@@ -44,7 +44,7 @@ def open_departure(run: Run, candles: Candles, k: int) -> Departure | None:
     return None
 
 
-def executed_at_open(run: Run, candles: Candles, k: int) -> set[Event]:
+def _executed_at_open(run: Run, candles: Candles, k: int) -> set[Event]:
     """Return the events of candle k whose price moves with its open alone, each with its price over the open."""
     before = _events(run(candles), k)
     if not before:
@@ -78,7 +78,7 @@ def _nudged(candles: Candles, k: int) -> tuple[Candles, float]:
 
 def _with(candles: Candles, k: int, changed: Mapping[str, float]) -> Candles:
     columns: dict[str, Floats] = {}
-    for name in ("open", "high", "low", "close", "volume"):
+    for name in VALUES:
         column = getattr(candles, name)
         if name in changed:
             column = column.copy()

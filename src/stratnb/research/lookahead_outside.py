@@ -12,7 +12,7 @@ import numpy as np
 
 from stratnb.blocks.base import Block
 from stratnb.kernels.jit import STEP, Kernel, PythonKernel
-from stratnb.market_data.candles import Candles
+from stratnb.market_data.candles import VALUES, Candles
 
 __all__ = ["Outside", "blinded", "outside"]
 
@@ -153,8 +153,7 @@ def _wild(value: Any, known: int) -> Any:
         copy[known:] = copy[known:] * -3 - 7 if value.dtype.kind in "fiu" else copy[:1]
         return copy
     if isinstance(value, Candles):
-        names = ("open", "high", "low", "close", "volume")
-        return _Proxy(value, {name: _wild(getattr(value, name), known) for name in names})
+        return _Proxy(value, {name: _wild(getattr(value, name), known) for name in VALUES})
     if isinstance(value, dict):
         return {key: x if k < known else x * -3 - 7 for k, (key, x) in enumerate(value.items())}
     if isinstance(value, list | tuple):

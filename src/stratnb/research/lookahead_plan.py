@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stratnb.blocks.base import Analyzer, Block, Exit, Filter, Indicator, Sizing
+from stratnb.blocks.base import Block
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles, market_from
-from stratnb.model import TIMEFRAMES, Market
-from stratnb.research.backtest import configure
+from stratnb.model import Market
+from stratnb.research.backtest import configure, open_account
+from stratnb.research.carrier import block_config
 from stratnb.research.failing import told
+from stratnb.research.looping import Course, run
 from stratnb.research.traces import Floats, Ints, Trace
-from stratnb.services.ledger import AccountLimits, new_account, open_book
+from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.build import build_plan
-from stratnb.strategy.config import AnalyzerEntry, FrozenMap, IndicatorEntry, StrategyConfig
-from stratnb.strategy.documents import build_config
+from stratnb.strategy.config import StrategyConfig
 from stratnb.strategy.plan import Plan
 
-__all__ = ["PlanSubject", "block_config", "column_names", "plan_subject", "scanned", "with_addresses"]
+__all__ = ["PlanSubject", "column_names", "plan_subject", "scanned", "with_addresses"]
 
 FREE = AccountLimits(
     **{name: None for name in AccountLimits.model_fields if name not in ("flatten", "require_stop")}  # type: ignore[arg-type]
 )
 FILL_COLUMNS = ("side", "quantity", "price", "fee", "time", "reason", "realized_pnl", "position_after")
-FILL_BUFFER = 4_096
-REASON_CELLS = 128
 CASH = 10_000.0
 
 
@@ -75,32 +74,10 @@ class PlanSubject:
     def _run(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
         """Return fill rows, decision rows and the equity of a run alone on a fresh account."""
         plan, n = self.plan, len(rows)
-        books, account, memory = np.zeros((1, at.W_BOOK)), new_account(self.cash, self.limits), plan.memory()
-        open_book(books[0], plan, cash=self.cash)
-        books[0, at.B_ENTRIES] = at.ENTRIES_ON
-        equity, counts = np.empty(n), np.zeros(REASON_CELLS)
-        fills, log = np.empty((FILL_BUFFER, at.W_FILL)), np.empty((2 * n + 2, plan.decision_width))
-        kept_fills, kept_log, done = [np.empty((0, at.W_FILL))], [np.empty((0, plan.decision_width))], 0
-        with told(plan, memory):
-            while done < n:
-                done, f, d = loop.run(
-                    loop.parts(),
-                    plan.code,
-                    plan.params,
-                    memory,
-                    books,
-                    account,
-                    rows,
-                    done,
-                    n,
-                    equity,
-                    fills,
-                    log,
-                    counts,
-                )
-                kept_fills.append(fills[:f].copy())
-                kept_log.append(log[:d].copy())
-        return np.concatenate(kept_fills), np.concatenate(kept_log), equity
+        books, account = open_account(plan, self.cash, self.limits)
+        course = Course(rows, [(0, n)], [(n, plan.config.execution.simulation.funding_rate)])
+        made = run(plan, books, account, course, True, None, None)
+        return np.concatenate(made.fills), np.concatenate(made.decisions), made.equity
 
 
 def scanned(plan: Plan, rows: Floats) -> Floats:
@@ -151,64 +128,6 @@ def plan_subject(
         raise ConfigError("type", text, value=repr(candidate)[:80], hint=hint)
     plan, _ = configure(candidate, candles, market=market, overrides=overrides)
     return PlanSubject(plan)
-
-
-def block_config(block: Block | type[Block], timeframe: str) -> StrategyConfig:
-    """Return a strategy that trades often and has the block in the place of its role."""
-    made = _made(block)
-    config = build_config(_carrier(timeframe)).config
-    if isinstance(made, Indicator):
-        return config.model_copy(update={"indicators": FrozenMap({"candidate": IndicatorEntry(block=made)})})
-    if isinstance(made, Analyzer):
-        entry = AnalyzerEntry(kind=made.kind or "candidate", name="candidate", weight=1.0, params=made)
-        return config.model_copy(update={"analyzers": (*config.analyzers, entry)})
-    if isinstance(made, Filter):
-        return config.model_copy(update={"filters": FrozenMap({"candidate": made})})
-    if isinstance(made, Sizing):
-        return config.model_copy(update={"sizing": made})
-    if isinstance(made, Exit):
-        exits = {"stop_loss": config.exits["stop_loss"], made.kind or "candidate": made}
-        return config.model_copy(update={"exits": FrozenMap(exits)})
-    raise ConfigError("type", f"{type(made).__name__} has no role", value=repr(made)[:80], hint="subclass Indicator")
-
-
-def _made(block: Block | type[Block]) -> Block:
-    """Return the block itself, or one of the class with its defaults."""
-    if isinstance(block, Block):
-        return block
-    try:
-        return block()
-    except ValueError as error:
-        text = f"{block.role} {block.__name__} has parameters without defaults"
-        raise ConfigError("block_parameters", text, value=block.__name__, hint="give a block, not its class") from error
-
-
-def _carrier(timeframe: str) -> dict[str, Any]:
-    """Return the document that carries a block under proof: it enters whenever it is flat."""
-    off = ("max_drawdown", "max_consecutive_losses", "stop_loss_guard", "streak_factors", "max_trades_per_day")
-    longer = _longer(timeframe)
-    return {
-        "schema": 1,
-        "name": "carrier",
-        "title": "Carrier",
-        "market": {"kind": "linear"},
-        "timeframes": {"primary": timeframe, **({"trend": longer[0]} if longer else {})},
-        "analyzers": [{"kind": "ema", "params": {"fast": 3, "slow": 8}}],
-        "entry": {"mode": "coverage", "min_candles": 1, "min_score": 0.0, "min_confidence": 0.0},
-        "sizing": {"kind": "fixed_fraction", "fraction": 0.2},
-        "exits": {
-            "stop_loss": {"fraction": 0.004},
-            "take_profit": {"levels": [{"at": 0.003, "close": 0.5}, {"at": 0.006, "close": 0.5}]},
-            "time_exit": {"max_candles": 20},
-        },
-        "risk": {**dict.fromkeys(off), "max_daily_loss": None, "drawdown_factor": False},
-    }
-
-
-def _longer(timeframe: str) -> Sequence[str]:
-    """Return the timeframes that a few candles of this one fill, the shortest first."""
-    length = TIMEFRAMES[timeframe]
-    return [name for name, ms in TIMEFRAMES.items() if ms >= 3 * length and ms % length == 0]
 
 
 def with_addresses(plan: Plan, addresses: Mapping[int, int], parameters: Mapping[int, Floats]) -> Plan:

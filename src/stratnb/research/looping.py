@@ -17,7 +17,7 @@ from stratnb.research.failing import told
 from stratnb.research.gaps import close_out
 from stratnb.strategy.plan import Plan
 
-__all__ = ["Course", "Made", "run"]
+__all__ = ["CHUNK", "FILL_BUFFER", "REASON_CELLS", "Course", "Made", "filled", "run"]
 
 Floats = npt.NDArray[np.float64]
 CHUNK = 50_000
@@ -115,6 +115,27 @@ def _chunks(
         if end < len(rows):
             f, made.equity[end - 1] = close_out(plan, books, account, rows[end - 1], fills)
             yield end, fills[:f], log[:0]
+
+
+def filled(
+    plan: Plan,
+    memory: Floats,
+    books: Floats,
+    account: Floats,
+    rows: Floats,
+    span: tuple[int, int],
+    equity: Floats,
+    fills: Floats,
+    counts: Floats,
+) -> Iterator[Floats]:
+    """Run the shared loop over a span of candles without decisions; give the fill rows, overwritten after that."""
+    calls, log, (done, stop) = loop.parts(), np.empty((0, plan.decision_width)), span
+    with told(plan, memory):
+        while done < stop:
+            done, f, _ = loop.run(
+                calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, log, counts
+            )
+            yield fills[:f]
 
 
 def _kept(rows: Floats, which: bool | Literal["entries"]) -> Floats:

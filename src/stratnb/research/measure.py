@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stratnb.kernels import layout as at
 from stratnb.research.batch import Batch
-from stratnb.research.daily import YEAR, growth
+from stratnb.research.daily import YEAR, growth, yearly_sharpe
 
 __all__ = ["BLOCKS", "FIGURES", "LOWER", "blocks_of", "daily_sharpes", "measure"]
 
@@ -34,8 +34,9 @@ def measure(batch: Batch, *, days: float) -> dict[str, Floats]:
 def daily_sharpes(batch: Batch) -> Floats:
     """Return the Sharpe ratio of each trial's daily returns, not annualized; NaN where undefined."""
     returns, known = _returns(batch.daily)
+    spread = _spread(returns)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _where(known & (_spread(returns) > 0.0), _mean(returns) / _spread(returns))
+        return _where(known & (spread > 0.0), _mean(returns) / spread)
 
 
 def blocks_of(batch: Batch) -> Floats:
@@ -89,7 +90,7 @@ def _of_equity(batch: Batch, days: float) -> dict[str, Floats]:
         "total_return": _where(first > 0.0, last / first - 1.0),
         "cagr": cagr,
         "volatility": _where(known & (returns.shape[1] >= 2), spread * math.sqrt(YEAR)),
-        "sharpe": _where(known & (spread > 0.0), mean / spread * math.sqrt(YEAR)),
+        "sharpe": _where(known & (spread > 0.0), yearly_sharpe(mean, spread)),
         "sortino": _where(known & (below > 0.0), mean / below * math.sqrt(YEAR)),
         "max_drawdown": _where(first > 0.0, book[:, at.B_DRAWDOWN]),
         "calmar": _where(worst > 0.0, cagr / worst),

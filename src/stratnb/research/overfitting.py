@@ -8,12 +8,11 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCKS", "probability_of_overfitting"]
+__all__ = ["probability_of_overfitting"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-BLOCKS = 16
 CELLS = 30_000_000  # of (splits x trials): more trials are looked at in fewer splits, drawn with a fixed seed
 AT_ONCE = 2_000_000
 FEWEST_SPLITS = 250

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from stratnb.model import Fill, Trade
 from stratnb.research.backtest import Backtest
 from stratnb.research.daily import correlation, daily_series, returns_of
 from stratnb.research.figures import equity_figures, trade_figures
-from stratnb.research.frames import equity_frame, fills_frame, trades_frame
+from stratnb.research.frames import equity_frame, fills_frame, time_index, trades_frame
 from stratnb.research.results import buy_and_hold, exposure
 from stratnb.services.ledger import AccountLimits
 from stratnb.services.trades import fill_of
@@ -93,8 +94,7 @@ class Portfolio(Mapping[str, Backtest]):
         """Return gross and net notional, their shares of equity, and open positions at each instant (UTC)."""
         import pandas as pd
 
-        index = pd.to_datetime(self.close_ms, unit="ms", utc=True).rename("time")
-        frame = pd.DataFrame(self.curves, columns=list(CURVES), index=index)
+        frame = pd.DataFrame(self.curves, columns=list(CURVES), index=time_index(self.close_ms))
         equity = frame.pop("equity").where(lambda x: x > 0)
         return frame.assign(gross_share=frame["gross"] / equity, net_share=frame["net"] / equity)
 
@@ -103,9 +103,8 @@ class Portfolio(Mapping[str, Backtest]):
         """Return each strategy's result so far at each instant, quote units; their sum is the account's."""
         import pandas as pd
 
-        index = pd.to_datetime(self.close_ms, unit="ms", utc=True).rename("time")
         columns = {label: equity_at(own, self.close_ms) - own.capital for label, own in self.items()}
-        return pd.DataFrame(columns, index=index)
+        return pd.DataFrame(columns, index=time_index(self.close_ms))
 
     @property
     def closed_trades(self) -> list[tuple[str, Trade]]:
@@ -265,11 +264,10 @@ def _marked(frame: pd.DataFrame, marks: list[tuple[str, str]]) -> pd.DataFrame:
 
 def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the sums of counts by word."""
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for each in counts:
-        for word, n in each.items():
-            total[word] = total.get(word, 0) + n
-    return total
+        total.update(each)
+    return dict(total)
 
 
 def _text(value: object) -> str:

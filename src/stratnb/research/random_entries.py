@@ -26,10 +26,8 @@ __all__ = ["RandomEntries", "random_entries"]
 Floats = npt.NDArray[np.float64]
 NUMBERS = 2**31 - 1
 AT_ONCE = 16
-ROUNDS, TRIED = (
-    3,
-    8,
-)  # to find the probability that gives as many entries where risk rules or open orders hold some back
+# Runs to find the probability that gives as many entries where risk rules or open orders hold some back.
+ROUNDS, TRIED = 3, 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from stratnb.strategy.paths import leaves, nodes
 __all__ = ["Axis", "Method", "Range", "Space", "axes_of", "path_faults", "place_of"]
 
 Method: TypeAlias = Literal["grid", "random", "optuna"]
-Given: TypeAlias = "Range | Sequence[Any] | Iterable[Any]"
+Given: TypeAlias = "Range | Iterable[Any]"
 MOST_VALUES = 10_000_000
 
 
@@ -56,8 +56,7 @@ class Range:
         """Return how many values there are."""
         if self.count is not None:
             return len(self._spread()) if self.is_whole else int(self.count)
-        step = Decimal(repr(1 if self.step is None else _python(self.step)))
-        return int((_decimal(self.stop) - _decimal(self.start)) / step) + 1
+        return int((_decimal(self.stop) - _decimal(self.start)) / _decimal(self._by)) + 1
 
     def __getitem__(self, k: int) -> float:
         """Return value k, counted from 0."""
@@ -66,8 +65,8 @@ class Range:
         if self.count is not None:
             return self._spread()[k] if self.is_whole else self._between(k)
         if self.is_whole:
-            return int(self.start) + k * int(1 if self.step is None else self.step)
-        return float(_decimal(self.start) + k * _decimal(1.0 if self.step is None else self.step))
+            return int(self.start) + k * int(self._by)
+        return float(_decimal(self.start) + k * _decimal(self._by))
 
     def at(self, share: float) -> float:
         """Return the number at a share (0 to 1) of the way from start to stop."""
@@ -77,6 +76,11 @@ class Range:
         else:
             found = low + share * (high - low)
         return min(max(found, low), high)
+
+    @property
+    def _by(self) -> float:
+        """Return how far apart two values are: one unless it is said."""
+        return 1 if self.step is None else self.step
 
     def _between(self, k: int) -> float:
         if self.count == 1 or k == 0:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from stratnb.errors import Finding
 from stratnb.kernels import layout as at
-from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles
-from stratnb.research.backtest import Backtest
-from stratnb.research.failing import told
+from stratnb.research.backtest import Backtest, open_account
 from stratnb.research.gaps import close_out
-from stratnb.research.looping import FILL_BUFFER, REASON_CELLS
-from stratnb.services.ledger import AccountLimits, new_account, open_book
+from stratnb.research.looping import FILL_BUFFER, REASON_CELLS, filled
+from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Plan
 
 __all__ = ["run_stretch"]
-
-Floats = npt.NDArray[np.float64]
 
 
 def run_stretch(
@@ -34,21 +29,14 @@ def run_stretch(
 
     It is the loop of the backtest; what is open at the end is closed at the last close with its costs.
     """
-    books, account = np.zeros((1, at.W_BOOK)), new_account(cash, limits)
-    open_book(books[0], plan, cash=cash)
-    memory, rows, equity, counts = plan.memory(), candles.rows(), np.empty(len(candles)), np.zeros(REASON_CELLS)
-    fills, none = np.empty((FILL_BUFFER, at.W_FILL)), np.empty((0, plan.decision_width))
-    calls = loop.parts()
-    kept, done = [np.empty((0, at.W_FILL))], 0
-    for stop, entries in ((before, at.ENTRIES_OFF), (len(rows), at.ENTRIES_ON)):
+    (books, account), memory, rows = open_account(plan, cash, limits), plan.memory(), candles.rows()
+    equity, fills, counts = np.empty(len(rows)), np.empty((FILL_BUFFER, at.W_FILL)), np.zeros(REASON_CELLS)
+    kept = [fills[:0]]
+    for span, entries in (((0, before), at.ENTRIES_OFF), ((before, len(rows)), at.ENTRIES_ON)):
         books[0, at.B_ENTRIES] = entries
         counts[:] = 0.0
-        while done < stop:
-            with told(plan, memory):
-                done, n, _ = loop.run(
-                    calls, plan.code, plan.params, memory, books, account, rows, done, stop, equity, fills, none, counts
-                )
-            kept.append(fills[:n].copy())
+        parts = filled(plan, memory, books, account, rows, span, equity, fills, counts)
+        kept += [part.copy() for part in parts]
     if len(rows) > before:
         n, equity[-1] = close_out(plan, books, account, rows[-1], fills)
         kept.append(fills[:n].copy())
@@ -58,7 +46,7 @@ def run_stretch(
         capital=float(books[0, at.B_CAPITAL]),
         equity_curve=equity[before:],
         fill_rows=np.concatenate(kept),
-        decision_rows=none,
+        decision_rows=np.empty((0, plan.decision_width)),
         reasons=plan.counts(list(counts)),
         book=books[0],
         account=account,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
@@ -104,11 +104,11 @@ def collected(run: Callable[[], Any], into: list[Any] | None = None) -> list[Fin
     return []
 
 
-def raise_all(findings: Sequence[Finding], context: Mapping[str, Any] | None = None) -> None:
+def raise_all(findings: Sequence[Finding]) -> None:
     """Raise all faults in one `ConfigError("sweep_invalid")`."""
     if findings:
         text = f"the sweep has {len(findings)} fault{'s' if len(findings) > 1 else ''}; nothing was run"
-        raise ConfigError("sweep_invalid", text, value=context, hint="correct them all", findings=findings)
+        raise ConfigError("sweep_invalid", text, hint="correct them all", findings=findings)
 
 
 def written(strategy: Strategy, market: Market | None) -> dict[str, Any]:

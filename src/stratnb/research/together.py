@@ -17,6 +17,7 @@ from stratnb.kernels import loop, trials
 from stratnb.kernels.fused import Uninlinable, column_maker, fused
 from stratnb.kernels.jit import Kernel, PythonKernel
 from stratnb.kernels.loop_frame import INSIDE, WORK
+from stratnb.research.looping import REASON_CELLS
 from stratnb.strategy.plan import Plan
 
 __all__ = ["Structure", "Trials", "run_together", "structure_of"]
@@ -172,7 +173,7 @@ def run_together(
     if picks[0]:
         works[:, WORK : WORK + len(picks[0])] = picks
     books = np.stack([book for book, _ in accounts])
-    daily, counts = np.empty((m, len(ends) + 1)), np.zeros((m, 128))
+    daily, counts = np.empty((m, len(ends) + 1)), np.zeros((m, REASON_CELLS))
     daily[:, 0] = books[:, 0, at.B_EQUITY]
     longest = int(np.diff(ends, prepend=0).max())
     given = (

@@ -43,18 +43,12 @@ Traces = Mapping[str, Trace]
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """The first row in which two runs differ, and by how much."""
+    """The first row in which two runs differ: candle, column, and its value in either."""
 
     candle: int
     what: str
     whole: float
     part: float
-
-    @property
-    def amount(self) -> float:
-        """Return the absolute difference, infinite where only one of the runs has a value."""
-        gap = abs(self.part - self.whole)
-        return float("inf") if np.isnan(gap) else float(gap)
 
 
 def bits(values: Floats) -> Ints:

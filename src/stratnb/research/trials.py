@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,7 @@ class Runner:
             symbol=job.candles.symbol,
             base=job.candles.timeframe,
             market=job.market,
-            market_for=partial(_market, job.candles),
+            market_for=lambda kind: market_from(job.candles, kind=kind),
             overrides=job.overrides,
         )
 
@@ -120,9 +119,9 @@ class Runner:
         return Rows(
             trials=np.array(trials, np.int64),
             values=list(values),
-            figures={name: _spread(figures[name], good, len(trials), np.nan) for name in FIGURES},
-            sharpes=_spread(daily_sharpes(batch), good, len(trials), np.nan),
-            blocks=_spread(blocks_of(batch), good, len(trials), 0.0),
+            figures={name: _placed(figures[name], good, len(trials), np.nan) for name in FIGURES},
+            sharpes=_placed(daily_sharpes(batch), good, len(trials), np.nan),
+            blocks=_placed(blocks_of(batch), good, len(trials), 0.0),
             errors=errors,
         )
 
@@ -135,11 +134,7 @@ class Runner:
             raise ConfigError("candles_short", text, value=have, hint="load more, or choose shorter look-backs")
 
 
-def _market(candles: Candles, kind: Any) -> Market:
-    return market_from(candles, kind=kind)
-
-
-def _spread(values: Floats, places: Sequence[int], count: int, blank: float) -> Floats:
+def _placed(values: Floats, places: Sequence[int], count: int, blank: float) -> Floats:
     """Return values at their places among a number of rows."""
     out = np.full((count, *values.shape[1:]), blank)
     out[list(places)] = values

@@ -103,7 +103,7 @@ class Memo:
 
 
 def _asked(block: Block, key: tuple[type[Block], str]) -> Facts:
-    """Ask a block."""
+    """Return the facts of a block that was not asked before."""
     return Facts(
         block=block,
         key=key,

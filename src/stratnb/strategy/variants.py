@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Variants:
         symbol: str,
         base: str,
         market: Market | None = None,
-        market_for: Any = None,
+        market_for: Callable[[str], Market] | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self.document, self.paths, self.overrides = document, tuple(paths), dict(overrides or {})
@@ -108,8 +108,10 @@ class Variants:
         return build_config(self.document, overrides=overrides, symbol=self.symbol, market=self.market)
 
     def _market(self, loaded: LoadedStrategy) -> Market:
-        market: Market = self.market or self.market_for(loaded.config.market.kind)
-        return market
+        if self.market is not None:
+            return self.market
+        assert self.market_for is not None, "either is given"
+        return self.market_for(loaded.config.market.kind)
 
     def _is_loose(self, path: str) -> bool:
         """Tell whether a scalar at a path touches one block or section only."""

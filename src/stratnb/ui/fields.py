@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,7 @@ def first_fault(error: ValidationError) -> str:
     return told.replace("Input should be", "it must be", 1)
 
 
-class Editor:
+class Editor(ABC):
     """One value under edit: an offer is validated by the field, then judged by what holds it, then kept."""
 
     def __init__(self, spec: Spec, value: Any) -> None:
@@ -125,9 +126,9 @@ class Editor:
         box.add_class("sn-formfield")
         return box
 
+    @abstractmethod
     def controls(self) -> Sequence[w.Widget]:
         """Return the widgets that edit the value."""
-        raise NotImplementedError
 
     def _label(self) -> w.HTML:
         self._named = w.HTML(self._label_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -32,7 +33,7 @@ def root(*children: widgets.Widget) -> widgets.VBox:
     return controls.styled(widgets.VBox([assets(), *children]), "sn-root")
 
 
-class _OnePerBoard(type):
+class _OnePerBoard(ABCMeta):
     """Gives the same panel for the same board and options, so that a cell that is run again makes no second one.
 
     A panel lives until it is closed. Those of a closed engine are closed when another board gets its first panel.
@@ -96,9 +97,9 @@ class Panel(metaclass=_OnePerBoard):
         """Return the controls of the head; called once, after `body`."""
         return []
 
+    @abstractmethod
     def paint(self, view: EngineView) -> None:
-        """Write what changed; must be overridden."""
-        raise NotImplementedError
+        """Write what changed."""
 
     def to_frame(self) -> pd.DataFrame:
         """Return what the panel shows as a frame."""

@@ -1,4 +1,4 @@
-"""A piece of work in a thread of its own, polled like any job: progress, cancel, result or error."""
+"""A piece of work in a thread of its own, polled like any job: progress, hold, cancel, result or error."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Work:
 
     `progress(done, total)` may be called from the thread; `cancelled()` tells it to end early. The first call starts
     the clock of `rate` and `remaining_s`, so that what comes before it, such as reading a file, counts for neither.
+    Held work waits in the next report of progress until it may go on.
     """
 
     def __init__(self, call: Callable[..., Any]) -> None:
@@ -28,6 +29,8 @@ class Work:
         self._call = call
         self._first: tuple[float, float] | None = None
         self._result: Any = None
+        self._may_go = threading.Event()
+        self._may_go.set()
         self._thread = threading.Thread(target=self._run, name="stratnb-backtest", daemon=True)
         self._thread.start()
 
@@ -38,8 +41,18 @@ class Work:
         return self._result
 
     def cancel(self) -> None:
-        """Ask the work to end early; what it returns after that is thrown away."""
+        """Ask the work to end early; what was held goes on to its end."""
         self.cancelled = True
+        self._may_go.set()
+
+    @property
+    def held(self) -> bool:
+        """Return whether it waits."""
+        return not self._may_go.is_set()
+
+    def hold(self, on: bool) -> None:
+        """Let it wait after the next report of progress, or go on."""
+        self._may_go.clear() if on else self._may_go.set()
 
     def join(self, seconds: float) -> None:
         """Wait for the thread, in tests and plain Python."""
@@ -66,6 +79,7 @@ class Work:
             self._first = (now, done)
         self.steps, self.took_s = done, now - self._first[0]
         self.fraction = min(max(done / total, 0.0), 1.0) if total > 0 else 1.0
+        self._may_go.wait()
 
     def _run(self) -> None:
         try:

@@ -9,16 +9,15 @@ from typing import Any, ClassVar
 import ipywidgets as w
 import pandas as pd
 
-from stratnb.errors import Refused
 from stratnb.ui.controls import btn, field, show, styled
-from stratnb.ui.format import age, count, stamp
-from stratnb.ui.panels.acting import ActingPanel
+from stratnb.ui.format import count, stamp
 from stratnb.ui.panels.backtest_checks import Checked, Examiner
 from stratnb.ui.panels.backtest_draft import Draft
 from stratnb.ui.panels.backtest_files import export, save
 from stratnb.ui.panels.backtest_result import ResultView
 from stratnb.ui.panels.backtest_runs import Run, RunList, opened
 from stratnb.ui.panels.backtest_setup import BacktestSetup
+from stratnb.ui.panels.working import WorkingPanel
 from stratnb.ui.work import Work
 from stratnb.view import Board, EngineView
 
@@ -37,24 +36,21 @@ def _parity(strategy: Any, candles: Any, **options: Any) -> Any:
     return parity(strategy, candles, **options)
 
 
-class BacktestPanel(ActingPanel):
-    """Backtests beside the engine: a worker thread computes, only the pump writes widgets.
+class BacktestPanel(WorkingPanel):
+    """Backtests beside the engine, and their parity with it.
 
     `run` and `parity` can be given for tests: both take (strategy, candles, cash=, overrides=, progress=, cancelled=).
     """
 
     title: ClassVar[str] = "Backtest"
-    local: ClassVar[bool] = True
-    hz: ClassVar[float] = 2.0
+    unit: ClassVar[str] = "candles"
 
     def __init__(
         self, board: Board, *, run: Callable[..., Any] = _backtest, parity: Callable[..., Any] = _parity
     ) -> None:
         self._backtest, self._parity_of = run, parity
         self._examine = Examiner(board)
-        self._work: Work | None = None
         self._edited = False
-        self._view: EngineView | None = None
         super().__init__(board)
 
     @property
@@ -67,10 +63,6 @@ class BacktestPanel(ActingPanel):
         self.setup = BacktestSetup(self.board)
         self.setup.changed = self._touched
         self.start = btn("Run", "primary", "play", "Run the backtest; the engine goes on", do=self.run)
-        self.cancel = btn("Cancel", do=self.cancel_run)
-        self.bar = styled(w.FloatProgress(value=0.0, max=1.0, description="Progress"), "sn-progress", "sn-nolabel")
-        self.status = styled(w.HTML(), "sn-muted")
-        self.running = styled(w.HBox([self.bar, self.status, self.cancel]), "sn-row", "sn-off")
         self.file = field("Saved run", "path of a .json file")
         self.reopen = btn("Open run", tip="Show a run that was saved to a file", do=self.open_run)
         saved = styled(w.HBox([self.file, self.reopen]), "sn-chips", "sn-pushed")
@@ -93,8 +85,7 @@ class BacktestPanel(ActingPanel):
             if self._edited:
                 self._check(self.setup.draft(view))
             return
-        self.bar.value = work.fraction
-        self.status.value = f"<span>{_progress(work)}</span>"
+        self.show_progress(work)
 
     def _touched(self) -> None:
         """A field was edited: it is checked at the next paint."""
@@ -131,7 +122,7 @@ class BacktestPanel(ActingPanel):
             )
             return checked, Run(0, plan, checked.candles, result, figures=dict(result.figures))
 
-        self._go(_call, self._finished)
+        self.go(_call, self._finished)
 
     def add(self, run: Run) -> None:
         """Keep a run that was made elsewhere, and show it."""
@@ -143,7 +134,7 @@ class BacktestPanel(ActingPanel):
         if last is None or last.candles is None:
             return
         plan = last.plan
-        self._go(
+        self.go(
             lambda **hooks: self._parity_of(
                 plan.strategy, last.candles, cash=plan.cash, overrides=plan.overrides or None, **hooks
             ),
@@ -155,46 +146,19 @@ class BacktestPanel(ActingPanel):
         if self._view is None:
             return
         path, draft = self.file.value, self.setup.draft(self._view)
-        self._go(
+        self.go(
             lambda **_: opened(path, self._examine(draft).candles), lambda run, work: self._show(self.list.add(run))
         )
-
-    def cancel_run(self) -> None:
-        """Ask the run to end early."""
-        if self._work is not None:
-            self._work.cancel()
-            self.repaint()
 
     def _save(self, path: str) -> None:
         run = self.result.run
         if run is not None:
-            self._go(lambda **_: save(run.result, path, run.candles), lambda words, work: self.tell(words))
+            self.go(lambda **_: save(run.result, path, run.candles), lambda words, work: self.tell(words))
 
     def _export(self, what: str) -> None:
         run = self.result.run
         if run is not None:
-            self._go(lambda **_: export(run.result, what, run.candles), lambda link, work: self.result.offer(link))
-
-    def _go(self, call: Callable[..., Any], ended: Callable[[Any, Work], None]) -> None:
-        """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success."""
-        if self._work is not None:
-            return
-        self.dismiss()
-        self._work = work = Work(call)
-        self._lock(True)
-
-        def _done(job: Any) -> None:
-            self._work = None
-            self._lock(False)
-            if isinstance(job.error, Refused) and job.error.code == "canceled":
-                self.tell(f"Canceled: {job.error.message}.")
-            elif job.error is not None:
-                self.refuse(job.error)
-            else:
-                ended(job.result(), work)
-
-        self.pump.track(work, _done)
-        self.repaint()
+            self.go(lambda **_: export(run.result, what, run.candles), lambda link, work: self.result.offer(link))
 
     def _lock(self, on: bool) -> None:
         """Disable what must wait while work is done, and show its progress."""
@@ -202,8 +166,7 @@ class BacktestPanel(ActingPanel):
         for button in (self.start, self.reopen, self.result.save, *self.result.exports):
             button.disabled = on
         self.result.check.disabled = on or not known
-        self.bar.value, self.status.value = 0.0, ""
-        show(self.running, on)
+        super()._lock(on)
 
     def _finished(self, found: tuple[Checked, Run | None], work: Work) -> None:
         checked, run = found
@@ -223,16 +186,6 @@ class BacktestPanel(ActingPanel):
     def to_frame(self) -> pd.DataFrame:
         """Return the figures of the stored runs, one row per run."""
         return pd.DataFrame([{"run": run.name, **run.figures} for run in self.runs])
-
-
-def _progress(work: Work) -> str:
-    """Return how far work is: share, candles a second and the rest."""
-    if work.cancelled:
-        return "Canceling"
-    if work.rate is None:
-        return "Preparing"
-    rest = "" if work.remaining_s is None else f", {age(work.remaining_s)} left"
-    return f"{work.fraction:.0%}, {count(int(work.rate))} candles/s{rest}"
 
 
 def _note(run: Run) -> str:

@@ -93,13 +93,13 @@ def synthetic(draft: Draft) -> Candles:
     return synthetic_market([symbol], draft.timeframe, candles=int(many), seed=int(seed))[0]
 
 
-def findings_html(checked: Checked) -> str:
-    """Return the findings as safe HTML, errors first; without an error, a line that says what would run."""
+def findings_html(checked: Checked, *, ready: bool = True) -> str:
+    """Return the findings as safe HTML, errors first; without an error, a line that says what would run if `ready`."""
     order = sorted(checked.findings, key=lambda found: found.severity != "error")
     marks = {"error": '<span class="sn-t-err">■ Error</span>', "warning": '<span class="sn-t-warn">◆ Note</span>'}
     lines = "".join(f"<li>{marks[found.severity]} {escape(found)}</li>" for found in order)
-    ready = "" if checked.blocked else f'<span class="sn-t-ok">● Ready</span> {escape(checked.summary)}'
-    return f'<div role="{"alert" if checked.blocked else "status"}">{ready}<ul>{lines}</ul></div>'
+    head = f'<span class="sn-t-ok">● Ready</span> {escape(checked.summary)}' if ready and not checked.blocked else ""
+    return f'<div role="{"alert" if checked.blocked else "status"}">{head}<ul>{lines}</ul></div>'
 
 
 class Examiner:

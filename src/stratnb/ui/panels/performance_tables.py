@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import ipywidgets as w
@@ -35,7 +36,7 @@ def _of(lines: tuple[Line, ...]) -> str:
     return f"{', '.join(line.label for line in lines)} · n {n:,}{flag}"
 
 
-class View:
+class View(ABC):
     """One view: `widget` is shown, `paint` writes it, `frame` gives the same as a frame."""
 
     def __init__(self, *parts: w.Widget) -> None:
@@ -48,13 +49,13 @@ class View:
         if self.note.value != made:
             self.note.value = made
 
+    @abstractmethod
     def paint(self, sample: Sample, known: Mapping[str, rows.Known]) -> None:
         """Write what is shown."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, sample: Sample, known: Mapping[str, rows.Known]) -> pd.DataFrame:
         """Return what is shown."""
-        raise NotImplementedError
 
 
 def _fill(table: Table, made: rows.TableRows) -> None:

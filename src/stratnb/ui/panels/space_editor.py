@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import ipywidgets as w
 
@@ -17,6 +17,10 @@ from stratnb.ui.panels.space_parameters import Parameter
 __all__ = ["SpaceEditor", "SpaceRow"]
 
 ROWS_MOST = 8
+_FAULTS: Final = {
+    "range_reversed": ("To is below From", "exchange them"),
+    "range_empty": ("Step is not above 0", "write a larger one, such as 0.1 or 1"),
+}
 
 
 class SpaceRow(w.HBox):  # type: ignore[misc]
@@ -57,7 +61,11 @@ class SpaceRow(w.HBox):  # type: ignore[misc]
             if (low is not None and value < low) or (high is not None and value > high):
                 words = f"{name} of {path} {value:g} is outside {_bounds(self.parameter)}"
                 raise ConfigError("range", words, value=value, hint=f"give {_bounds(self.parameter)}")
-        return Range(start, stop, step=step)
+        made = Range(start, stop, step=step)
+        for found in made.faults(path):
+            words, hint = _FAULTS.get(found.code, (found.message, found.hint))
+            raise ConfigError(found.code, f"{path}: {words}", value=found.value, hint=hint)
+        return made
 
     def _number(self, text: str, name: str) -> float:
         try:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import ipywidgets as w
 
-from stratnb.errors import ConfigError, Finding, Refused
+from stratnb.errors import ConfigError, Finding
 from stratnb.research.space import Space, axes_of
 from stratnb.strategy.documents import build_config
 from stratnb.ui.controls import btn, show, styled
-from stratnb.ui.format import age, count, escape
-from stratnb.ui.panels.acting import ActingPanel
+from stratnb.ui.format import escape
 from stratnb.ui.panels.backtest_checks import Checked, Examiner, findings_html
 from stratnb.ui.panels.backtest_draft import Draft
 from stratnb.ui.panels.backtest_setup import BacktestSetup
 from stratnb.ui.panels.space_editor import SpaceEditor
 from stratnb.ui.panels.space_parameters import Parameter, parameters_of
+from stratnb.ui.panels.working import WorkingPanel
 from stratnb.ui.work import Work
 from stratnb.view import Board, EngineView
 
 __all__ = ["Asked", "Study", "StudyPanel"]
-
-MANY: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,52 +57,27 @@ class Study:
         return self.checked.blocked or self.space is None
 
 
-class Paused(Work):
-    """Work that can be held: between two reports of progress it waits until it may go on."""
+class StudyPanel(WorkingPanel):
+    """A panel that tries many parameters beside the engine."""
 
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self._may_go = threading.Event()
-        self._may_go.set()
-        super().__init__(call)
-
-    @property
-    def held(self) -> bool:
-        """Return whether it waits."""
-        return not self._may_go.is_set()
-
-    def hold(self, on: bool) -> None:
-        """Let it wait after the next report of progress, or go on."""
-        self._may_go.clear() if on else self._may_go.set()
-
-    def cancel(self) -> None:
-        """Ask the work to end early; what was held goes on to its end."""
-        super().cancel()
-        self._may_go.set()
-
-    def _progress(self, done: float, total: float = 1.0) -> None:
-        super()._progress(done, total)
-        self._may_go.wait()
-
-
-class StudyPanel(ActingPanel):
-    """A panel that tries many parameters beside the engine: a worker thread computes, only the pump writes widgets."""
-
-    local: ClassVar[bool] = True
-    hz: ClassVar[float] = 2.0
+    unit: ClassVar[str] = "trials"
+    pausable: ClassVar[bool] = True
     verb: ClassVar[str] = "Run"
     empty: ClassVar[tuple[str, str]] = ("Nothing tried yet", "Choose parameters and press Run.")
 
     def __init__(self, board: Board) -> None:
         self._examine = Examiner(board)
-        self._work: Paused | None = None
         self._edited = True
         self._checking = False
-        self._view: EngineView | None = None
         self._known: tuple[Any, Any] = (None, None)
         super().__init__(board)
 
     def options(self) -> list[w.Widget]:
         """Return the rows of options of this study; called once."""
+        return []
+
+    def acts(self) -> list[w.Widget]:
+        """Return the buttons beside that of the run; called once."""
         return []
 
     def result(self) -> w.Widget:
@@ -115,21 +88,21 @@ class StudyPanel(ActingPanel):
         """Return the options as texts and values."""
         return {}
 
+    @abstractmethod
     def judge(self, study: Study, findings: list[Finding]) -> Space | None:
         """Return the space of a study, and add what is wrong with its options to the findings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def say(self, study: Study) -> str:
         """Return in words what would run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, study: Study, **hooks: Any) -> Any:
         """Return the result of a study; runs in a worker thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finished(self, study: Study, result: Any, work: Work) -> None:
         """Show a result."""
-        raise NotImplementedError
 
     def body(self) -> list[w.Widget]:
         """Make fields, ranges, options, progress and the place of the result."""
@@ -138,14 +111,9 @@ class StudyPanel(ActingPanel):
         self.setup.changed = self.space.changed = self.touched
         self.findings = styled(w.HTML(), "sn-findings")
         self.start = btn(self.verb, "primary", "play", f"{self.verb}; the engine goes on", do=self.run)
-        self.pause = btn("Pause", icon="pause", tip="Hold, or go on", do=self.hold)
-        self.cancel = btn("Cancel", tip="End early; what is done is kept", do=self.cancel_run)
-        self.bar = styled(w.FloatProgress(value=0.0, max=1.0, description="Progress"), "sn-progress", "sn-nolabel")
-        self.status = styled(w.HTML(), "sn-muted")
-        self.running = styled(w.HBox([self.bar, self.status, self.pause, self.cancel]), "sn-row", "sn-off")
         first, then = map(escape, self.empty)
         self.blank = styled(w.HTML(f"<strong>{first}</strong><span>{then}</span>"), "sn-empty")
-        controls = styled(w.HBox([self.start, self.running]), "sn-addrow")
+        controls = styled(w.HBox([self.start, *self.acts(), self.running]), "sn-addrow")
         return [self.setup, self.space, *self.options(), self.findings, controls, self.blank, self.result()]
 
     def paint(self, view: EngineView) -> None:
@@ -154,13 +122,13 @@ class StudyPanel(ActingPanel):
         self.setup.paint(view)
         work = self._work
         if work is not None:
-            self.bar.value = work.fraction
-            self.status.value = f"<span>{escape(_progress(work))}</span>"
+            self.show_progress(work)
         elif self._edited and not self._checking:
             self._check()
 
     def touched(self) -> None:
-        """A field was edited: it is checked at the next paint."""
+        """A field was edited: what was refused is past, the fields are checked at the next paint."""
+        self.dismiss()
         self._edited = True
 
     def ask(self) -> Asked:
@@ -188,7 +156,9 @@ class StudyPanel(ActingPanel):
         self.setup.show(study.checked, quiet=True)
         self.space.offer(study.parameters)
         checked = study.checked if study.blocked else _with(study.checked, self.say(study))
-        self.findings.value = findings_html(checked) if study.checked.findings or not study.blocked else ""
+        self.findings.value = (
+            findings_html(checked, ready=not study.blocked) if study.checked.findings or not study.blocked else ""
+        )
 
     def _study(self, asked: Asked) -> Study:
         """Return everything a run needs, and every finding; runs in a worker thread."""
@@ -222,6 +192,7 @@ class StudyPanel(ActingPanel):
         """Check what the fields describe and run it; a second run waits for the first to end."""
         if self._work is not None or self._view is None:
             return
+        self.tell("")
         self._edited, asked = False, self.ask()
 
         def _call(**hooks: Any) -> tuple[Study, Any]:
@@ -239,47 +210,10 @@ class StudyPanel(ActingPanel):
             show(self.blank, False)
             self.finished(study, result, work)
 
-    def go(self, call: Callable[..., Any], ended: Callable[[Any, Work], None]) -> None:
-        """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success."""
-        if self._work is not None:
-            return
-        self.dismiss()
-        self.tell("")
-        self._work = work = Paused(call)
-        self._lock(True)
-
-        def _done(job: Any) -> None:
-            self._work = None
-            self._lock(False)
-            if isinstance(job.error, Refused) and job.error.code == "canceled":
-                self.tell(f"Canceled: {job.error.message}.")
-            elif job.error is not None:
-                self.refuse(job.error)
-            else:
-                ended(job.result(), work)
-
-        self.pump.track(work, _done)
-        self.repaint()
-
-    def hold(self) -> None:
-        """Hold the work, or let it go on."""
-        if self._work is not None:
-            self._work.hold(not self._work.held)
-            self.pause.description = "Resume" if self._work.held else "Pause"
-            self.repaint()
-
-    def cancel_run(self) -> None:
-        """Ask the work to end early."""
-        if self._work is not None:
-            self._work.cancel()
-            self.repaint()
-
     def _lock(self, on: bool) -> None:
         """Disable what must wait while work is done, and show its progress."""
         self.start.disabled = on
-        self.pause.description = "Pause"
-        self.bar.value, self.status.value = 0.0, ""
-        show(self.running, on)
+        super()._lock(on)
 
 
 def _found(checked: Checked, findings: list[Finding]) -> Checked:
@@ -292,16 +226,3 @@ def _with(checked: Checked, words: str) -> Checked:
     """Return a check whose summary says more."""
     summary = f"{checked.summary}; {words}" if words else checked.summary
     return Checked(checked.plan, checked.candles, checked.findings, summary, checked.series)
-
-
-def _progress(work: Paused) -> str:
-    """Return how far work is: share, trials a second and the rest."""
-    if work.cancelled:
-        return "Canceling"
-    if work.held:
-        return f"{work.fraction:.0%}, held"
-    if work.rate is None:
-        return "Preparing"
-    rest = "" if work.remaining_s is None else f", {age(work.remaining_s)} left"
-    rate = count(int(work.rate)) if work.rate >= 10 else f"{work.rate:.1f}"
-    return f"{work.fraction:.0%}, {rate} trials/s{rest}"

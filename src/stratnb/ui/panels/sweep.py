@@ -45,9 +45,17 @@ class SweepPanel(StudyPanel):
         self.search = SearchOptions(self.touched)
         self._rate: float | None = None
         self._study_shown: Study | None = None
-        self.more = styled(btn("Go on", tip="Run the trials that were left out", do=self.go_on), "sn-off")
-        self.search.children = (*self.search.children, self.more)
         return [self.search]
+
+    def acts(self) -> list[w.Widget]:
+        """Make the button that goes on with a canceled sweep."""
+        self.more = styled(btn("Go on", tip="Run the trials that were left out", do=self.go_on), "sn-off")
+        return [self.more]
+
+    def _lock(self, on: bool) -> None:
+        """Disable the button that goes on, too."""
+        self.more.disabled = on
+        super()._lock(on)
 
     def result(self) -> w.Widget:
         """Make the place of the result."""
@@ -105,6 +113,7 @@ class SweepPanel(StudyPanel):
         """Run the trials that a canceled sweep left out."""
         study, swept = self._study_shown, self.view.sweep
         if study is not None and swept is not None and not swept.complete:
+            self.tell("")
             self.go(swept.resume, lambda result, work: self.finished(study, result, work))
 
     def _judge_best(self, result: Any) -> None:
