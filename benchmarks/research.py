@@ -31,7 +31,8 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles
 from stratnb.model import installed_version
-from stratnb.research.backtest import Backtest, backtest, configure, open_account
+from stratnb.research.backtest import Backtest, backtest, open_account
+from stratnb.research.configured import configure
 from stratnb.research.portfolio import Portfolio, portfolio
 from stratnb.research.space import Range
 from stratnb.research.sweep import Sweep, sweep

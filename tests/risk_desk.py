@@ -50,10 +50,12 @@ class Desk:
     def ask(
         self, quantity: float, *, sign: float = 1.0, slot: int = 0, stop: float = 95.0, price: float = 100.0
     ) -> str:
-        """Return the reason code of an entry."""
-        args = (self.settings, self.books, slot, self.account, sign, quantity, price, stop, self.decision)
+        """Return the reason code of an entry, which is the same whether all is measured or what a limit asks for."""
+        args = (self.settings, self.books, slot, self.account, sign, quantity, price, stop)
         with np.errstate(all="ignore"):
-            return at.DECISION_REASONS[int(CHECK(*args))]
+            code = CHECK(*args, self.decision, True)
+            assert CHECK(*args, np.full(at.W_DECISION, math.nan), False) == code
+        return at.DECISION_REASONS[int(code)]
 
 
 def edge(desk: Desk, limit: float, code: str, **options: Any) -> None:

@@ -21,7 +21,8 @@ from stratnb.market_data.candles import Candles, utc_text
 from stratnb.model import Market
 from stratnb.research import backtest as module
 from stratnb.research import looping
-from stratnb.research.backtest import backtest, configure
+from stratnb.research.backtest import backtest
+from stratnb.research.configured import configure
 from stratnb.strategy.documents import build_config
 from trading_cases import BOOM, DAY, FREE, LONG, Floats, document, flat, market, merged, registered, series, wander
 

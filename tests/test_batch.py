@@ -11,8 +11,9 @@ import pytest
 
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
-from stratnb.research.backtest import Backtest, backtest, configure
+from stratnb.research.backtest import Backtest, backtest
 from stratnb.research.batch import Batch, run_batch, track_of
+from stratnb.research.configured import configure
 from stratnb.research.daily import daily_series, returns_of
 from stratnb.research.gaps import OnGap
 from stratnb.research.measure import BLOCKS, FIGURES, blocks_of, daily_sharpes, measure

@@ -14,7 +14,8 @@ from stratnb import Candles, ConfigError, synthetic_market
 from stratnb.kernels import fused as made
 from stratnb.kernels.digest import digest_of
 from stratnb.kernels.inline import Uninlinable, inline
-from stratnb.research.backtest import backtest, configure
+from stratnb.research.backtest import backtest
+from stratnb.research.configured import configure
 
 HEAD = """
 import math
@@ -109,7 +110,7 @@ def test_an_odd_step_has_the_same_bits(name: str, tmp_path: Path, candles: Candl
     for cells in ("fill_rows", "equity_curve", "book", "account"):
         np.testing.assert_array_equal(getattr(shared, cells), getattr(own, cells), err_msg=cells)
     plan, _ = configure(document(name), candles)
-    assert made.is_usable(made.fused(plan.code, plan.kernels))
+    assert made.is_usable(made.fused(plan.code, plan.params, plan.kernels))
 
 
 READERS = """
@@ -176,7 +177,7 @@ def test_blocks_that_read_signal_and_position_have_the_same_bits(order: str, tmp
         np.testing.assert_array_equal(getattr(shared, cells), getattr(own, cells), err_msg=cells)
     assert dict(shared.reasons) == dict(own.reasons)
     plan, _ = configure(given, candles)
-    assert made.is_usable(made.fused(plan.code, plan.kernels))
+    assert made.is_usable(made.fused(plan.code, plan.params, plan.kernels))
 
 
 @pytest.mark.parametrize("name", REFUSED)

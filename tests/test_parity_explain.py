@@ -19,7 +19,8 @@ from stratnb.market_data.candles import Candles
 from stratnb.model import Market
 from stratnb.parity_explain import CAUSES, ParityReport, Recorded, explain
 from stratnb.parity_explain.recorded import denied_of
-from stratnb.research.backtest import Backtest, backtest, configure, load_run
+from stratnb.research.backtest import Backtest, backtest, load_run
+from stratnb.research.configured import configure
 from stratnb.services.ledger import AccountLimits
 from stratnb.services.trades import fill_of
 from stratnb.strategy.plan import Plan

@@ -19,7 +19,8 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data import resample, synthetic_market
 from stratnb.market_data.candles import Candles
-from stratnb.research.backtest import backtest, configure
+from stratnb.research.backtest import backtest
+from stratnb.research.configured import configure
 from stratnb.strategy.build import build_plan
 from stratnb.strategy.documents import build_config, library
 from stratnb.strategy.plan import Node, Plan

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from stratnb.errors import ConfigError
 from stratnb.market_data import synthetic_market
 from stratnb.market_data.candles import Candles
-from stratnb.research.backtest import backtest, configure
+from stratnb.research.backtest import backtest
 from stratnb.research.bootstrap import bootstrap
+from stratnb.research.configured import configure
 from stratnb.research.ledger import Ledger, study_of
 from stratnb.research.stretch import run_stretch
 from stratnb.research.walk_forward import WalkForward, walk_forward

@@ -15,7 +15,8 @@ from stratnb.errors import Refused
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
-from stratnb.research.backtest import Backtest, backtest, configure
+from stratnb.research.backtest import Backtest, backtest
+from stratnb.research.configured import configure
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.config import StrategyConfig
 

@@ -111,6 +111,17 @@ class Block(BaseModel):
             if name not in self.structural
         ]
 
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return which numbers of `p` are literals or booleans; a loop is generated for each of their values.
+
+        Override it together with `p`; a number that is left out is one that varies.
+        """
+        if cls.p is not Block.p:
+            return ()
+        fields = [info.annotation for name, info in cls.model_fields.items() if name not in cls.structural]
+        return tuple([j for j, kind in enumerate(fields) if kind is bool or get_origin(kind) is Literal])
+
     def explain(self, row: Mapping[str, float]) -> str:
         """Return a short sentence about one row of inputs and outputs, for the decision inspector."""
         return ", ".join(f"{name} {row[name]:.6g}" for name in self.outputs if name in row)

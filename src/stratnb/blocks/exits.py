@@ -134,6 +134,11 @@ class TakeProfit(Exit, kind="take_profit"):
             *(v for row in rows for v in row),
         ]
 
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return the basis."""
+        return (0,)
+
     @staticmethod
     @kernel
     def step(i: int, state: Floats, x: Floats, out: Floats, p: Floats) -> None:
@@ -179,6 +184,11 @@ class Breakeven(Exit, kind="breakeven"):
         """Return after_targets (1 unless a profit is given), at_profit, offset, cover_fees."""
         after = self.after_targets if self.after_targets or self.at_profit else 1
         return [_or_nan(after), _or_nan(self.at_profit), self.offset, float(self.cover_fees)]
+
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return cover_fees."""
+        return (3,)
 
     @staticmethod
     @kernel
@@ -268,6 +278,11 @@ class Trailing(Exit, kind="trailing"):
             float(bool(start.immediately)),
             self.min_step,
         ]
+
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return basis and immediately."""
+        return (0, 5)
 
     @staticmethod
     @kernel

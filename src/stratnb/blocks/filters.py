@@ -210,6 +210,11 @@ class TimeWindow(Filter, kind="time_window"):
         mask = sum(1 << n for n, day in enumerate(WEEKDAYS) if self.days == "all" or day in self.days)
         return [self.start_hour, self.end_hour, float(mask), float(self.mode == "penalize"), self.penalty]
 
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return the days and whether signals are penalized."""
+        return (2, 3)
+
     @staticmethod
     @kernel
     def step(i: int, state: Floats, x: Floats, out: Floats, p: Floats) -> None:

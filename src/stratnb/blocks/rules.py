@@ -36,17 +36,27 @@ class SignalRule(Indicator):
         """Return three cells: direction, confidence and age of the last event."""
         return 3
 
+    def p(self) -> list[float]:
+        """Return hold and the limits, then whether it holds at all."""
+        return [float(self.hold), self.min_confidence, self.max_confidence, float(self.hold > 1)]
+
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return whether it holds."""
+        return (3,)
+
     @staticmethod
     @kernel
     def step(i: int, state: Floats, x: Floats, out: Floats, p: Floats) -> None:
         """Apply hold, then the limits."""
         direction, confidence = x[0], x[1]
-        if direction != 0.0:
-            state[0], state[1], state[2] = direction, confidence, 0.0
-        else:
-            state[2] += 1.0
-            if state[0] != 0.0 and state[2] < p[0]:
-                direction, confidence = state[0], state[1] * (1.0 - state[2] / p[0])
+        if p[3] == 1.0:
+            if direction != 0.0:
+                state[0], state[1], state[2] = direction, confidence, 0.0
+            else:
+                state[2] += 1.0
+                if state[0] != 0.0 and state[2] < p[0]:
+                    direction, confidence = state[0], state[1] * (1.0 - state[2] / p[0])
         confidence = min(confidence, p[2])
         if confidence < p[1] or direction == 0.0:
             direction, confidence = 0.0, 0.0
@@ -74,6 +84,11 @@ class TrendSource(Indicator):
         """Return the number of roles and their weights, summing to 1."""
         total = sum(self.weights)
         return [float(len(self.weights)), *(weight / total for weight in self.weights)]
+
+    @classmethod
+    def choices(cls) -> tuple[int, ...]:
+        """Return the number of roles."""
+        return (0,)
 
     @staticmethod
     @kernel

@@ -14,7 +14,7 @@ from numba.np import arrayobj
 
 from stratnb.kernels.jit import F8, STEP, Kernel
 
-__all__ = ["call_step", "caller", "lent", "part"]
+__all__ = ["call_step", "caller", "cell", "lent", "part", "put"]
 
 WHOLE = types.int64
 
@@ -71,6 +71,38 @@ def _typed_lent(typing: Any, array: Any) -> Any:
 
 
 lent: Any = intrinsic(_typed_lent)
+
+
+def _place(context: Any, builder: Any, array: Any, index: Any, of: Any) -> Any:
+    """Emit the address of a number of an array."""
+    return builder.gep(arrayobj.make_array(of)(context, builder, array).data, [index])
+
+
+def _emit_cell(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Emit the load of a number."""
+    array, index = values
+    return builder.load(_place(context, builder, array, index, signature.args[0]))
+
+
+def _typed_cell(typing: Any, array: Any, index: Any) -> Any:
+    """Return the number at a flat place, from 0 on, of a contiguous array: no place counts from the end."""
+    return array.dtype(array, WHOLE), _emit_cell
+
+
+def _emit_put(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Emit the store of a number."""
+    array, index, value = values
+    builder.store(value, _place(context, builder, array, index, signature.args[0]))
+    return context.get_dummy_value()
+
+
+def _typed_put(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write a number to a flat place, from 0 on, of a contiguous array."""
+    return types.void(array, WHOLE, array.dtype), _emit_put
+
+
+cell: Any = intrinsic(_typed_cell)
+put: Any = intrinsic(_typed_put)
 
 
 def _call(context: Any, builder: Any, address: Any, signature: Any, values: Any) -> Any:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stratnb.kernels.costs import expected_slippage
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     A_EQUITY,
     A_FREE,
@@ -159,35 +159,59 @@ def refused_scope(book: Row, account: Row, decision: Row) -> float:
     return Z_PAUSED
 
 
+@inlined
+def is_on(limit: float) -> bool:
+    """Tell whether a limit is one: NaN is none."""
+    return limit == limit
+
+
 @helper
 def measure_entry(
     settings: Row, books: Row, slot: int, account: Row, sign: float, quantity: float, price: float, stop: float,
-    decision: Row,
+    decision: Row, told: bool,
 ) -> float:  # fmt: skip
-    """Write what the rules compare into the decision row; return the number of strategies in the market."""
-    book, notional = books[slot], quantity * price
+    """Write what the rules compare into the decision row; return the number of strategies in the market.
+
+    What nobody asks for, because its limit is off and the decision is not `told`, stays as it is or NaN.
+    """
+    book, notional, holders = books[slot], quantity * price, 0.0
     equity, own = account[A_EQUITY], abs(book[B_QUANTITY]) * price + notional
-    net, gross, holders = market_exposure(books, book[B_MARKET], sign * notional)
     loss = loss_at_stop(settings, book[B_NATR], quantity, price, stop)
-    recent, everywhere = orders_since(books, slot, account[A_NOW] - RATE_MS)
-    today = book[B_TRADE_DAY] == math.floor(account[A_NOW] / DAY_MS)
     decision[D_OPEN] = account[A_OPEN]
-    decision[D_STRATEGY_EXPOSURE] = ratio(own, book[B_EQUITY])
-    decision[D_MARKET_NET] = ratio(abs(net), equity)
-    decision[D_MARKET_GROSS] = ratio(gross, equity)
-    decision[D_GROSS] = ratio(account[A_GROSS] + pending_notional(books) + notional, equity)
     decision[D_FREE] = account[A_FREE]
-    planned = expected_slippage(settings, book[B_NATR])
-    decision[D_SLIPPAGE] = max(planned, abs(book[B_MARK] / price - 1.0) if book[B_MARK] > 0.0 else 0.0)
-    if settings[S_LIMIT] != 0.0:
-        decision[D_SLIPPAGE] = 0.0
-    decision[D_RISK_TRADE] = ratio(loss, book[B_EQUITY])
-    decision[D_RISK_OPEN] = ratio(open_risk(books) + (loss if math.isfinite(loss) else 0.0), equity)
-    decision[D_ORDERS] = recent
-    decision[D_ORDERS_ACCOUNT] = everywhere
-    decision[D_LIQUIDATION] = liquidation_room(settings, sign, price, stop)
-    decision[D_TRADES] = book[B_DAY_TRADES] if today else 0.0
+    if told or is_on(settings[S_MAX_SLIPPAGE]):
+        decision[D_SLIPPAGE] = planned_slippage(settings, book, price)
+    if told or is_on(book[B_MAX_EXPOSURE]):
+        decision[D_STRATEGY_EXPOSURE] = ratio(own, book[B_EQUITY])
+    if told or is_on(account[A_RISK_TRADE]):
+        decision[D_RISK_TRADE] = ratio(loss, book[B_EQUITY])
+    if told or is_on(account[A_MAX_PER_MARKET]) or is_on(account[A_MARKET_NET]) or is_on(account[A_MARKET_GROSS]):
+        net, gross, holders = market_exposure(books, book[B_MARKET], sign * notional)
+        decision[D_MARKET_NET] = ratio(abs(net), equity)
+        decision[D_MARKET_GROSS] = ratio(gross, equity)
+    if told or is_on(account[A_GROSS_SPOT]) or is_on(account[A_GROSS_LINEAR]):
+        decision[D_GROSS] = ratio(account[A_GROSS] + pending_notional(books) + notional, equity)
+    if told or is_on(account[A_RISK_OPEN]):
+        decision[D_RISK_OPEN] = ratio(open_risk(books) + (loss if math.isfinite(loss) else 0.0), equity)
+    if told or is_on(account[A_RATE_STRATEGY]) or is_on(account[A_RATE_ACCOUNT]):
+        recent, everywhere = orders_since(books, slot, account[A_NOW] - RATE_MS)
+        decision[D_ORDERS] = recent
+        decision[D_ORDERS_ACCOUNT] = everywhere
+    if told or is_on(account[A_LIQUIDATION]):
+        decision[D_LIQUIDATION] = liquidation_room(settings, sign, price, stop)
+    if told or is_on(settings[S_MAX_TRADES]):
+        today = book[B_TRADE_DAY] == np.floor(account[A_NOW] / DAY_MS)
+        decision[D_TRADES] = book[B_DAY_TRADES] if today else 0.0
     return holders
+
+
+@helper
+def planned_slippage(settings: Row, book: Row, price: float) -> float:
+    """Return how far a fill may lie from the price, 0 for a limit: by the model, or by what the market moved since."""
+    if settings[S_LIMIT] != 0.0:
+        return 0.0
+    moved = abs(book[B_MARK] / price - 1.0) if book[B_MARK] > 0.0 else 0.0
+    return float(max(expected_slippage(settings, book[B_NATR]), moved))
 
 
 @helper
@@ -244,14 +268,15 @@ def refused_room(settings: Row, book: Row, account: Row, holders: float, decisio
 @helper
 def check_entry(
     settings: Row, books: Row, slot: int, account: Row, sign: float, quantity: float, price: float, stop: float,
-    decision: Row,
+    decision: Row, told: bool,
 ) -> float:  # fmt: skip
     """Run the pre-trade checks of an entry in their order; return the first failing code or Z_ENTER.
 
-    The measured values go into the decision row, whatever the outcome. A value that cannot be measured (no stop, no
+    The measured values go into the decision row, whatever the outcome; all of them when it is `told`, else those whose
+    limit is on. A value that cannot be measured (no stop, no
     leverage) is NaN and breaks no limit.
     """
-    holders = measure_entry(settings, books, slot, account, sign, quantity, price, stop, decision)
+    holders = measure_entry(settings, books, slot, account, sign, quantity, price, stop, decision, told)
     reason = refused_scope(books[slot], account, decision)
     if reason == Z_ENTER:
         reason = refused_order(settings, books[slot], account, quantity, price, stop, decision)

@@ -113,7 +113,20 @@ from stratnb.kernels.protections import halt_volatile, note_order
 from stratnb.kernels.risk import sum_account
 from stratnb.kernels.rounding import round_down
 
-__all__ = ["action_of", "answer", "ask_size", "close_candle", "enter", "room"]
+__all__ = [
+    "action_of",
+    "answer",
+    "ask_size",
+    "close_candle",
+    "enter",
+    "enter_sized",
+    "entry_terms",
+    "may_enter",
+    "note_answer",
+    "room",
+    "show_terms",
+    "sized_equity",
+]
 
 WHOLE = types.int64
 
@@ -126,28 +139,60 @@ def room(params: Row, account: Row, equity: float) -> float:
 
 
 @helper
-def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, equity: float, free: float) -> float:
-    """Return the notional that the sizing block asks for, given the entry's price, stop, equity and free balance."""
+def show_terms(params: Row, memory: Row, price: float, stop: float, equity: float, free: float, natr: float) -> None:
+    """Write what a sizing block reads beside the signal: price, stop, equity, free balance and costs."""
     memory[R_STOP_PRICE] = stop
     memory[R_PRICE] = price
     memory[R_EQUITY] = equity
     memory[R_FREE] = free
-    natr = memory[code[H_NATR]] if code[H_NATR] != 0 else math.nan
     memory[R_COST] = 2.0 * (params[S_TAKER] + expected_slippage(params, natr))
+
+
+@helper
+def ask_size(code: Ints, params: Row, memory: Row, price: float, stop: float, equity: float, free: float) -> float:
+    """Return the notional that the sizing block asks for, given the entry's price, stop, equity and free balance."""
+    natr = memory[code[H_NATR]] if code[H_NATR] != 0 else math.nan
+    show_terms(params, memory, price, stop, equity, free, natr)
     step_segment(code, params, memory, SEG_SIZING)
     return float(memory[code[code[H_NODES] + code[H_SEGMENTS + 2 * SEG_SIZING] * W_NODE + N_OUT]])
+
+
+@helper
+def entry_terms(params: Row, sign: float, close: float, now_ms: float) -> tuple[float, float, float]:
+    """Return the price to plan an entry with, its limit (0: at market), and until when that rests."""
+    if params[S_LIMIT] != 0.0:
+        limit = limit_price(params, sign, close)
+        return limit, limit, now_ms + params[S_LIMIT_MS]
+    return close, 0.0, math.inf
+
+
+@helper
+def sized_equity(params: Row, book: Row) -> float:
+    """Return the equity that a size is a share of."""
+    return float(book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL])
 
 
 @entry(types.float64(I8, F8, F8, F8X2, WHOLE, F8, F8))
 def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
     """Size, round and check an entry, place its order when nothing objects; return the reason code."""
-    book, sign, price, limit, until_ms = books[slot], memory[R_DIRECTION], memory[R_CLOSE], 0.0, math.inf
-    if params[S_LIMIT] != 0.0:
-        price = limit = limit_price(params, sign, price)
-        until_ms = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY] + params[S_LIMIT_MS]
+    sign, now_ms = memory[R_DIRECTION], memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
+    price, limit, until_ms = entry_terms(params, sign, memory[R_CLOSE], now_ms)
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
-    equity = book[B_EQUITY] if params[S_COMPOUND] != 0.0 else book[B_CAPITAL]
+    equity = sized_equity(params, books[slot])
     wanted = ask_size(code, params, memory, price, stop, equity, account[A_FREE])
+    return enter_sized(params, books, slot, account, sign, price, limit, until_ms, stop, equity, wanted, decision, True)
+
+
+@helper
+def enter_sized(
+    params: Row, books: Row, slot: int, account: Row, sign: float, price: float, limit: float, until_ms: float,
+    stop: float, equity: float, wanted: float, decision: Row, told: bool,
+) -> float:  # fmt: skip
+    """Round and check an entry of a wanted notional, place its order when nothing objects; return the reason code.
+
+    The decision row gets what was measured, all of it when it is `told`.
+    """
+    book = books[slot]
     factor = size_factor(params, book, decision)
     notional = min(wanted * factor, room(params, account, equity)) if wanted > 0.0 else 0.0
     quantity = round_down(notional / price, params[S_LOT]) if notional > 0.0 else 0.0
@@ -159,7 +204,7 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
         if reason != Z_ENTER:
             return reason
         return Z_HEALTH if decision[D_HEALTH] == 0.0 else Z_SIZE_ZERO
-    reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision)
+    reason = check_entry(params, books, slot, account, sign, quantity, price, stop, decision, told)
     if reason == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
         place_entry(
@@ -167,6 +212,13 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
         )
         note_order(book, account[A_NOW])
     return reason
+
+
+@helper
+def note_answer(book: Row, reason: float, now_ms: float) -> None:
+    """Note when an entry was decided, and a denial."""
+    book[B_ORDER_MS] = now_ms
+    book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
 
 
 call_enter = caller(enter)
@@ -219,8 +271,7 @@ def answer(code: Ints, params: Row, memory: Row, books: Row, slot: int, account:
     reason = may_enter(book)
     if reason == Z_ENTER:
         reason = call_enter(code[H_ENTER], code, params, memory, books, slot, account, decision)
-        book[B_ORDER_MS] = memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY]
-        book[B_DENIALS] += 1.0 if reason >= Z_HALTED else 0.0
+        note_answer(book, reason, memory[R_TIME] + code[H_TIMEFRAMES + PRIMARY])
     return reason
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stratnb.kernels.inline import Uninlinable, inline
@@ -23,12 +23,13 @@ def run(p, state, candles, start, stop, rows, columns, out):
 
 
 def column_text(
-    step: Callable[..., None], inputs: Sequence[int], required: int, outs: int
+    step: Callable[..., None], inputs: Sequence[int], required: int, outs: int, chosen: Mapping[int, float]
 ) -> tuple[str, dict[str, Any]]:
     """Return the source of a block's loop and the objects that it names.
 
     `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite; the
-    `outs` outputs go to the rows from `out` on. Raises `Uninlinable` for a step that needs its inputs or outputs as
+    `outs` outputs go to the rows from `out` on. Parameters that are `chosen` stand in it as numbers. Raises
+    `Uninlinable` for a step that needs its inputs or outputs as
     arrays.
     """
     names: dict[str, Any] = {}
@@ -43,7 +44,7 @@ def column_text(
             return "nan"  # of a choice that has no such input
         return f"{array[0]}_{index}"
 
-    made = inline(step, 0, _cell, _alias)
+    made = inline(step, 0, _cell, _alias, chosen)
     if made.cells["x"] is None or made.cells["out"] is None:
         raise Uninlinable(f"{step.__qualname__} needs its inputs and outputs as arrays")
     state, p = made.cells["state"], made.cells["p"]

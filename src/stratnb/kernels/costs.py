@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     B_COSTS,
@@ -69,7 +71,7 @@ def liquidation_price(settings: Row, sign: float, price: float) -> float:
 def next_funding(book: Row, time_ms: float) -> float:
     """Return the first funding time after a time, infinite for a book without funding."""
     every_ms = book[B_FUNDING_MS]
-    return (math.floor(time_ms / every_ms) + 1.0) * every_ms if every_ms > 0.0 else math.inf
+    return (np.floor(time_ms / every_ms) + 1.0) * every_ms if every_ms > 0.0 else math.inf
 
 
 @helper
@@ -79,7 +81,7 @@ def pay_funding(book: Row, price: float, now_ms: float) -> None:
     A long pays a positive rate and a short gets it; it is part of the costs and told apart in cells of its own.
     """
     every_ms = book[B_FUNDING_MS]
-    times = math.floor((now_ms - book[B_FUNDING_AT]) / every_ms) + 1.0
+    times = np.floor((now_ms - book[B_FUNDING_AT]) / every_ms) + 1.0
     paid = book[B_QUANTITY] * price * book[B_FUNDING_RATE] * times
     book[B_FUNDING_AT] += times * every_ms
     book[B_FUNDING] += paid

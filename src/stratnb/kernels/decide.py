@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.jit import Ints, Row, helper
+from stratnb.kernels.jit import Ints, Row, inlined
 from stratnb.kernels.layout import (
     D_CONFIDENCE,
     D_CONFIDENCE_NEED,
@@ -50,7 +50,7 @@ from stratnb.kernels.layout import (
 __all__ = ["aggregate", "all_weights", "judge", "tally"]
 
 
-@helper
+@inlined
 def tally(code: Ints, params: Row, memory: Row, sign: float, least: float) -> tuple[float, float, float, float]:
     """Return number, sum of weights, weighted confidence and highest confidence of the signals of one side."""
     count, weights, weighted, highest = 0.0, 0.0, 0.0, 0.0
@@ -66,7 +66,7 @@ def tally(code: Ints, params: Row, memory: Row, sign: float, least: float) -> tu
     return count, weights, weighted, highest
 
 
-@helper
+@inlined
 def all_weights(code: Ints, params: Row) -> float:
     """Return the summed weight of all enabled analyzers, ready or silent."""
     total = 0.0
@@ -75,7 +75,7 @@ def all_weights(code: Ints, params: Row) -> float:
     return total
 
 
-@helper
+@inlined
 def aggregate(code: Ints, params: Row, memory: Row) -> float:
     """Write direction, score and confidence of the signals into the row; return the reason code."""
     mode = params[S_MODE]
@@ -124,7 +124,7 @@ def aggregate(code: Ints, params: Row, memory: Row) -> float:
     return reason
 
 
-@helper
+@inlined
 def judge(code: Ints, params: Row, memory: Row, reason: float, decision: Row) -> float:
     """Apply filters and thresholds to the aggregated signal, write the decision's head, return the reason code."""
     direction, confidence = memory[R_DIRECTION], memory[R_CONFIDENCE]

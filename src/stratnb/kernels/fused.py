@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,24 +18,14 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from stratnb.kernels import close, drive, layout, levels, orders, protections, quiet, trade
+from stratnb.kernels import close, decide, drive, layout, levels, orders, protections, quiet, trade
+from stratnb.kernels.address import cell, put
+from stratnb.kernels.choices import all_chosen, shared_table
 from stratnb.kernels.column_text import column_text
 from stratnb.kernels.digest import digest_of
 from stratnb.kernels.inline import Uninlinable
-from stratnb.kernels.jit import F8, F8X2, I8, Ints, Kernel, PythonKernel, cache_folder
-from stratnb.kernels.loop import (
-    ANSWER,
-    FALL,
-    JUDGE,
-    SETTLE,
-    WEIGH,
-    call_answer,
-    call_fall,
-    call_judge,
-    call_settle,
-    call_weigh,
-    resolve,
-)
+from stratnb.kernels.jit import F8, F8X2, I8, Ints, Kernel, PythonKernel, Row, cache_folder
+from stratnb.kernels.loop import FALL, SETTLE, call_fall, call_settle
 from stratnb.kernels.loop_frame import INSIDE, WORK
 from stratnb.kernels.loop_text import LoopText
 
@@ -56,44 +46,51 @@ PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
 SIGNATURE = PAIR(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8, F8)
 COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2, WHOLE)
 PARTS: dict[str, Any] = {
-    "resolve": resolve,
-    "call_settle": call_settle,
-    "call_weigh": call_weigh,
-    "call_judge": call_judge,
-    "call_answer": call_answer,
+    "aggregate": decide.aggregate,
+    "apply_fill": trade.apply_fill,
     "call_fall": call_fall,
-    "FALL": FALL,
-    "SETTLE": SETTLE,
-    "WEIGH": WEIGH,
-    "JUDGE": JUDGE,
-    "ANSWER": ANSWER,
-    "INSIDE": INSIDE,
-    "WORK": WORK,
+    "call_settle": call_settle,
+    "catch_up": quiet.catch_up,
+    "cell": cell,
+    "close_group": drive.close_group,
+    "enter_sized": close.enter_sized,
+    "entry_terms": close.entry_terms,
+    "fill_open": orders.fill_open,
+    "fill_touch": trade.fill_touch,
+    "fix_levels": levels.fix_levels,
+    "group_is_late": drive.group_is_late,
+    "grow_group": drive.grow_group,
+    "halt_volatile": protections.halt_volatile,
+    "heed": levels.heed,
+    "judge": decide.judge,
+    "load_candle": drive.load_candle,
     "may_enter": close.may_enter,
+    "minute_of_week": drive.minute_of_week,
+    "minutes_since": levels.minutes_since,
+    "note_answer": close.note_answer,
     "place_exit": orders.place_exit,
+    "position_until": quiet.position_until,
+    "put": put,
+    "quiet_equity": quiet.quiet_equity,
+    "return_of": levels.return_of,
+    "rules_until": quiet.rules_until,
+    "show_position": levels.show_position,
+    "show_terms": close.show_terms,
+    "sized_equity": close.sized_equity,
+    "takes_news": quiet.takes_news,
+    "tightened": levels.tightened,
     "untouched": trade.untouched,
     "worth": trade.worth,
-    "heed": levels.heed,
-    "return_of": levels.return_of,
-    "show_position": levels.show_position,
-    "minutes_since": levels.minutes_since,
-    "grow_group": drive.grow_group,
-    "close_group": drive.close_group,
-    "group_is_late": drive.group_is_late,
-    "load_candle": drive.load_candle,
-    "minute_of_week": drive.minute_of_week,
-    "halt_volatile": protections.halt_volatile,
-    "quiet_until": quiet.quiet_until,
-    "quiet_equity": quiet.quiet_equity,
-    "catch_up": quiet.catch_up,
-    "note_falls": quiet.note_falls,
+    "FALL": FALL,
+    "INSIDE": INSIDE,
+    "SETTLE": SETTLE,
+    "WORK": WORK,
     "np": np,
     "isfinite": math.isfinite,
     "nan": math.nan,
     "inf": math.inf,
 }
 log = logging.getLogger(__name__)
-VARIABLE = (layout.N_ADDRESS, layout.N_STATE, layout.N_STATES, layout.N_P, layout.N_PS)
 _loops: dict[str, Kernel[..., Any]] = {}
 _refused: set[Kernel[..., Any]] = set()
 _by_structure: dict[tuple[object, ...], Kernel[..., Any]] = {}
@@ -101,52 +98,54 @@ _makers: dict[tuple[object, ...], Kernel[..., Any]] = {}
 
 
 def source_of(
-    code: Ints, kernels: Sequence[Kernel[..., Any]], given: frozenset[int] = frozenset()
+    code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]], given: frozenset[int] = frozenset()
 ) -> tuple[str, dict[str, Any]]:
     """Return the source of a structure's loop and the objects that it names; raises `Uninlinable`."""
     if any(isinstance(kernel, PythonKernel) for kernel in kernels):
         raise Uninlinable("a block is stepped in plain Python")
-    text = LoopText(code, [kernel.function for kernel in kernels], given)
+    text = LoopText(code, params, [kernel.function for kernel in kernels], given)
     return text.text(), text.names
 
 
-def fused(code: Ints, kernels: Sequence[Kernel[..., Any]], given: frozenset[int] = frozenset()) -> Kernel[..., Any]:
+def fused(
+    code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]], given: frozenset[int] = frozenset()
+) -> Kernel[..., Any]:
     """Return the loop of a structure; its `run` gives back the next candle and the number of fills.
 
     It takes (calls, code, params, memory, books, account, candles, start, stop, equity, fills, columns, counts, work).
-    `code` and `kernels` are those of a plan. `equity` may be empty (none is kept), `fills` of the least length (none
+    `code`, `params` and `kernels` are those of a plan. `equity` may be empty (none is kept), `fills` of the least
+    length (none
     are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it is first called.
     Raises `Uninlinable`.
     """
-    key = (structure_key(code, kernels), given)
+    key = (structure_key(code, params, kernels), given)
     if key not in _by_structure:
-        source, names = source_of(code, kernels, given)
+        source, names = source_of(code, params, kernels, given)
         _by_structure[key] = _kernel(source, names, SIGNATURE)
     return _by_structure[key]
 
 
-def structure_key(code: Ints, kernels: Sequence[Kernel[..., Any]]) -> tuple[object, ...]:
+def structure_key(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> tuple[object, ...]:
     """Return what the tables of plans with the same generated loop have in common."""
-    table = code.copy()
-    first, count = int(table[layout.H_NODES]), len(kernels)
-    nodes = table[first : first + count * layout.W_NODE].reshape(count, layout.W_NODE)
-    nodes[:, VARIABLE] = 0
-    table[[layout.H_STEP, layout.H_FIRST_STOP, layout.H_ENTER]] = 0
-    return (tuple(kernels), table.tobytes())
+    table = shared_table(code, len(kernels))
+    return (tuple(kernels), table.tobytes(), all_chosen(code, params, len(kernels)))
 
 
-def column_maker(kernel: Kernel[..., Any], inputs: Sequence[int], required: int, outs: int) -> Kernel[..., Any]:
+def column_maker(
+    kernel: Kernel[..., Any], inputs: Sequence[int], required: int, outs: int, chosen: Mapping[int, float]
+) -> Kernel[..., Any]:
     """Return a loop that fills the columns of one block over a stretch of candles, for many strategies to read.
 
-    `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite. It
-    takes (p, state, candles, start, stop, rows, columns, out): the block's parameters, its memory and one cell more
+    `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite;
+    parameters that are `chosen` are numbers of its text. It takes (p, state, candles, start, stop, rows, columns, out):
+    the block's parameters, its memory and one cell more
     for the counter, which row each input is, and the first row to fill. Raises `Uninlinable`.
     """
-    key = (kernel, tuple(inputs), required, outs)
+    key = (kernel, tuple(inputs), required, outs, tuple(chosen.items()))
     if key not in _makers:
         if isinstance(kernel, PythonKernel):
             raise Uninlinable("a block is stepped in plain Python")
-        source, names = column_text(kernel.function, inputs, required, outs)
+        source, names = column_text(kernel.function, inputs, required, outs, chosen)
         _makers[key] = _kernel(source, names, COLUMN)
     return _makers[key]
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stratnb.kernels.folding import folded, whole
+
 __all__ = ["ARRAYS", "Inlined", "Uninlinable", "inline"]
 
 ARRAYS = ("state", "x", "out", "p")
@@ -49,10 +51,12 @@ def inline(
     tag: int,
     cell: Callable[[str, int], str],
     alias: Callable[[Any], str],
+    chosen: Mapping[int, float] | None = None,
 ) -> Inlined:
     """Return a step's statements with its locals tagged; `cell(array, index)` names a cell, `alias` an outside object.
 
-    Raises `Uninlinable` for a step without source, with a return, a closure or a nested function.
+    Parameters that are `chosen` stand in the text as numbers. Raises `Uninlinable` for a step without source, with a
+    return, a closure or a nested function.
     """
     function, arguments = _definition(step)
     refused = next((node for node in ast.walk(function) if isinstance(node, REFUSED) and node is not function), None)
@@ -68,6 +72,7 @@ def inline(
     if own & set(arguments):
         raise Uninlinable(f"{step.__qualname__} binds its argument {min(own & set(arguments))} anew")
     known = {name: value for name, value in step.__globals__.items() if name not in own}
+    statements = folded(statements, arguments[-1], chosen or {}, known)
     cells = {name: _cells(statements, arg, known) for name, arg in zip(ARRAYS, arguments[1:], strict=True)}
     rewriter = _Rewriter(step, tag, arguments, cells, cell, alias, known)
     rewriter.own = own
@@ -116,19 +121,6 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _index(node: ast.expr, known: Mapping[str, Any]) -> int | None:
-    """Return the number that an index always is, None when it varies."""
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return node.value
-    if isinstance(node, ast.Name) and type(known.get(node.id)) is int:
-        return int(known[node.id])
-    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult)):
-        left, right = _index(node.left, known), _index(node.right, known)
-        if left is not None and right is not None:
-            return {ast.Add: left + right, ast.Sub: left - right, ast.Mult: left * right}[type(node.op)]
-    return None
-
-
 def _cells(statements: Sequence[ast.stmt], argument: str, known: Mapping[str, Any]) -> frozenset[int] | None:
     """Return the constant indices of an array, None when it must stay an array."""
     found, used = set(), 0
@@ -136,7 +128,7 @@ def _cells(statements: Sequence[ast.stmt], argument: str, known: Mapping[str, An
         if isinstance(node, ast.Name) and node.id == argument:
             used += 1
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == argument:
-            index = _index(node.slice, known)
+            index = whole(node.slice, known)
             if index is None or index < 0:
                 return None
             found.add(index)
@@ -168,7 +160,7 @@ class _Rewriter(ast.NodeTransformer):
         """Turn a cell with a constant index into its local."""
         array = self.arrays.get(node.value.id) if isinstance(node.value, ast.Name) else None
         if array is not None and self.cells[array] is not None:
-            index = _index(node.slice, self.known)
+            index = whole(node.slice, self.known)
             assert index is not None, "the array has constant indices alone"
             if array in ("x", "p") and not isinstance(node.ctx, ast.Load):
                 raise Uninlinable(f"{self.step.__qualname__} writes its {array}")
@@ -179,8 +171,7 @@ class _Rewriter(ast.NodeTransformer):
         """Tag a local, keep a builtin, alias anything else."""
         name = node.id
         if name == self.number:
-            self.reads_number = True
-            name = f"i{self.tag}"
+            self.reads_number, name = True, f"i{self.tag}"
         elif name in self.arrays:
             name = f"{self.arrays[name]}{self.tag}"
         elif name in self.own:

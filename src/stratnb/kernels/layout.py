@@ -52,7 +52,8 @@ W_HEADER = 40
 
 # One node: a block in place.
 (N_ADDRESS, N_INPUTS, N_REQUIRED, N_LIST, N_OUT, N_OUTS, N_STATE, N_STATES, N_P, N_PS, N_FILL, N_TARGETS) = range(12)
-W_NODE = 12
+N_CHOICES = 12  # a bit for each parameter that is one of a few values
+W_NODE = 13
 FILL_NAN, FILL_ZERO = 0, 1
 
 # Settings of a plan, at the start of its parameters; weights of the analyzers and the blocks' own follow.
@@ -107,7 +108,7 @@ B_WHOLE = 72
 B_RISK = 89  # the K_ cells
 B_RETURNS = B_RISK + W_RISK  # returns of the newest trades, a ring
 B_CLOSES = B_RETURNS + HEALTH_TRADES  # when the newest trades closed, negative for a stop at a loss, a ring
-B_ORDERS = B_CLOSES + CLOSES_KEPT  # when the newest orders were sent, in no order
+B_ORDERS = B_CLOSES + CLOSES_KEPT  # when the newest orders were sent, a ring
 # Cells that came later follow, so that a row that was kept before still restores (`kernels.stored`).
 W_BOOK_FIRST = B_ORDERS + ORDERS_KEPT
 (B_ORDER_PRICE, B_MAINTENANCE, B_ADVERSE, B_FUNDING, B_FUNDING_OPEN, B_FUNDING_AT) = range(
@@ -115,7 +116,8 @@ W_BOOK_FIRST = B_ORDERS + ORDERS_KEPT
 )
 (B_FUNDING_MS, B_FUNDING_RATE) = range(W_BOOK_FIRST + 6, W_BOOK_FIRST + 8)
 (B_ORDER_UNTIL, B_EXPIRED, B_INSIDE) = range(W_BOOK_FIRST + 8, W_BOOK_FIRST + 11)
-W_BOOK = W_BOOK_FIRST + 11
+B_SENT = W_BOOK_FIRST + 11  # how many orders were sent, which names the oldest one kept
+W_BOOK = W_BOOK_FIRST + 12
 NEWS_CLOSED, NEWS_FIRED = 1.0, 2.0
 ORDER_NONE, ORDER_ENTRY, ORDER_EXIT = 0.0, 1.0, 2.0
 ENTRIES_OFF, ENTRIES_ON, ENTRIES_MANAGING, ENTRIES_PAUSED = 0.0, 1.0, 2.0, 3.0

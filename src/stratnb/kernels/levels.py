@@ -10,7 +10,7 @@ from numba import types
 
 from stratnb.kernels.address import caller
 from stratnb.kernels.drive import step_one
-from stratnb.kernels.jit import F8, I8, Ints, Row, entry, helper
+from stratnb.kernels.jit import F8, I8, Ints, Row, entry, helper, inlined
 from stratnb.kernels.layout import (
     B_AVERAGE,
     B_DONE,
@@ -57,9 +57,35 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.rounding import round_down, round_nearest
 from stratnb.kernels.trade import place_exit
 
-__all__ = ["arm", "call_first_stop", "first_stop", "heed", "minutes_since", "move_levels", "return_of"]
+__all__ = [
+    "arm",
+    "call_first_stop",
+    "first_stop",
+    "fix_levels",
+    "heed",
+    "minutes_since",
+    "move_levels",
+    "return_of",
+    "tightened",
+]
 
 PAIR: Any = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
+
+
+@inlined
+def tightened(
+    tick: float, side: float, price: float, wish: float, stop: float, reason: float, own: float
+) -> tuple[float, float, float]:
+    """Return the tighter of a stop and the one that an exit wishes, and its reason; `own` is that of the exit.
+
+    Then the wish if the stop is as tight as it, NaN where the price did not allow that.
+    """
+    if not math.isfinite(wish):
+        return stop, reason, wish
+    level, met = round_nearest(wish, tick), wish
+    if side * (price - level) <= 0.0:
+        level, met = round_nearest(price, tick) - side * tick, math.nan
+    return (stop, reason, met) if side * (level - stop) <= 0.0 else (level, own, met)
 
 
 @entry(PAIR(I8, F8, F8, types.float64, types.float64))
@@ -76,7 +102,7 @@ def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) 
     memory[R_HELD] = 0.0
     memory[R_MINUTES] = 0.0
     memory[R_FRESH] = 1.0
-    stop, reason, tick = np.nan, 0.0, params[S_TICK]
+    stop, reason, tick = math.nan, 0.0, params[S_TICK]
     start = code[H_SEGMENTS + 2 * SEG_EXITS]
     for k in range(start, code[H_SEGMENTS + 2 * SEG_EXITS + 1]):
         node = code[H_NODES] + k * W_NODE
@@ -85,14 +111,9 @@ def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) 
             memory[j] = 0.0
         step_one(code, params, memory, k)
         wish = memory[code[node + N_OUT]]
-        if math.isfinite(wish):
-            wish = round_nearest(wish, tick)
-            if side * (price - wish) <= 0.0:
-                wish = round_nearest(price, tick) - side * tick
-            if not side * (wish - stop) <= 0.0:
-                stop, reason = wish, float(REASON_EXIT + k - start)
-            memory[R_FIRST_STOP] = stop
-            memory[R_STOP] = stop
+        stop, reason, _ = tightened(tick, side, price, wish, stop, reason, float(REASON_EXIT + k - start))
+        memory[R_FIRST_STOP] = stop
+        memory[R_STOP] = stop
     memory[R_FRESH] = 0.0
     return stop, reason
 
@@ -102,12 +123,20 @@ call_first_stop = caller(first_stop)
 
 @helper
 def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
-    """Fix stop and targets of a position at its average entry price.
+    """Fix stop and targets of a position at its average entry price."""
+    price, side = book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
+    stop, reason = call_first_stop(code[H_FIRST_STOP], code, params, memory, side, price)
+    fix_levels(code, params, memory, book, side, price, stop, reason)
+
+
+@helper
+def fix_levels(
+    code: Ints, params: Row, memory: Row, book: Row, side: float, price: float, stop: float, reason: float
+) -> None:
+    """Write stop and targets of a position whose exit blocks were stepped for `price`.
 
     A target whose share is less than a lot sells nothing and counts as done; the last of a whole ladder stays.
     """
-    price, side = book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
-    stop, reason = call_first_stop(code[H_FIRST_STOP], code, params, memory, side, price)
     book[B_STOP] = stop
     book[B_FIRST_STOP] = stop
     book[B_STOP_REASON] = reason

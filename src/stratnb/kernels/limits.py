@@ -59,7 +59,7 @@ def fall_back(
     for j in range(W_DECISION):
         seen[j] = np.nan
     stop, _ = call_first_stop(code[H_FIRST_STOP], code, params, memory, sign, price)
-    if check_entry(params, books, slot, account, sign, quantity, price, stop, seen) == Z_ENTER:
+    if check_entry(params, books, slot, account, sign, quantity, price, stop, seen, False) == Z_ENTER:
         cost = quantity * price * (1.0 / params[S_LEVERAGE] + params[S_TAKER])
         risk = loss_at_stop(params, book[B_NATR], quantity, price, stop)
         place_entry(book, sign, quantity, 0.0, math.inf, cost, risk)

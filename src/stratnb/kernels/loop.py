@@ -10,8 +10,7 @@ import numpy.typing as npt
 from numba import types
 
 from stratnb.kernels.address import caller, lent
-from stratnb.kernels.close import answer, close_candle, copy_candle, enter
-from stratnb.kernels.decide import aggregate, judge
+from stratnb.kernels.close import close_candle, copy_candle, enter
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
@@ -30,6 +29,7 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.levels import arm, first_stop
 from stratnb.kernels.limits import fall_back
 from stratnb.kernels.multipliers import position_health
+from stratnb.kernels.protections import note_order
 from stratnb.kernels.retell import outcome, sizes, sums
 from stratnb.kernels.risk import settle, sum_account
 from stratnb.kernels.rules import release_rules, trip_external
@@ -41,6 +41,7 @@ __all__ = [
     "arm_position",
     "close_candle",
     "close_position",
+    "count_sent",
     "open_fills",
     "parts",
     "run",
@@ -92,29 +93,15 @@ def update_account(books: Row, account: Row) -> None:
 
 
 @entry(types.void(F8, REAL))
+def count_sent(book: Row, time_ms: float) -> None:
+    """Count an order of a book that was sent."""
+    note_order(book, time_ms)
+
+
+@entry(types.void(F8, REAL))
 def close_position(book: Row, reason: float) -> None:
     """Place a market order that closes the book's position."""
     place_exit(book, reason)
-
-
-@entry(REAL(I8, F8, F8))
-def weigh(code: Ints, params: Row, memory: Row) -> float:
-    """Aggregate the analyzers' signals in the row; return the reason code."""
-    return aggregate(code, params, memory)
-
-
-@entry(REAL(I8, F8, F8, REAL, F8))
-def judge_signal(code: Ints, params: Row, memory: Row, reason: float, decision: Row) -> float:
-    """Apply filters and thresholds to the aggregated signal; return the reason code."""
-    return judge(code, params, memory, reason, decision)
-
-
-@entry(REAL(I8, F8, F8, F8X2, WHOLE, F8, F8))
-def answer_signal(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, decision: Row) -> float:
-    """Enter in the direction of the row if nothing objects; return the reason code."""
-    for j in range(decision.size):
-        decision[j] = np.nan
-    return answer(code, params, memory, books, slot, account, decision)
 
 
 call_open, call_touch, call_apply = caller(open_fills), caller(touch_fills), caller(apply)
@@ -129,15 +116,11 @@ def fall_back_order(
     fall_back(code, params, memory, books, slot, account, candle, seen)
 
 
-call_weigh, call_judge, call_answer = caller(weigh), caller(judge_signal), caller(answer_signal)
 call_fall = caller(fall_back_order)
-(OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE, WEIGH, JUDGE, ANSWER, FALL) = range(10)
+(OPEN, TOUCH, APPLY, ARM, SETTLE, CLOSE, FALL) = range(7)
 
 
-PARTS = (
-    *(open_fills, touch_fills, apply, arm_position, settle_all, close_candle),
-    *(weigh, judge_signal, answer_signal, fall_back_order),
-)
+PARTS = (open_fills, touch_fills, apply, arm_position, settle_all, close_candle, fall_back_order)
 
 
 @cache
@@ -261,13 +244,11 @@ def scan(
 EVERY = (
     *(close_candle, settle_all, enter, run, open_fills, touch_fills, apply, arm_position, first_stop, step_nodes),
     *(
-        answer_signal,
         fall_back_order,
-        weigh,
-        judge_signal,
         scan,
         update_account,
         close_position,
+        count_sent,
         sums,
         sizes,
         outcome,

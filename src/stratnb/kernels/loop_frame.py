@@ -3,7 +3,8 @@
 A word after @ that stands alone on its line is replaced by lines, any other by a number. Names: c<column> a column of
 the row, s<node>_<cell> memory, p<node>_<cell> parameters, i<node> a counter, w<node> the stop last heeded;
 o_ h_ l_ k_ v_ t_ the base candle; q, average, funds, costs, side, peak, trough, held the position; eq and worst the
-equity at the close and at the adverse extreme. The cells of rows go by their names in `layout`.
+equity at the close and at the adverse extreme, deepest the least at the closes not settled yet; sign_ price_ stop_ ...
+an entry; waits: an order is in the book. The cells of rows go by their names in `layout`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from stratnb.kernels import layout as at
 
 __all__ = [
+    "ARM",
     "ASKED",
+    "CATCH",
     "DECIDE",
     "FALLS",
     "FIND",
@@ -21,7 +24,9 @@ __all__ = [
     "INSIDE",
     "NATR",
     "PASSES",
+    "POSITION",
     "QUICK",
+    "RESOLVE",
     "SETTLE",
     "WORK",
 ]
@@ -33,43 +38,53 @@ def run(calls, code, params, memory, books, account, candles, start, stop, equit
     book, fresh, group, decision = books[0], work[:1], work[1 : 1 + W_CANDLE], work[WORK + GIVEN :]
     fresh[0] = 1.0
     memory[R_FEES] = 2.0 * params[S_TAKER]
-    seen, total, least = memory[SEEN], memory[TOTAL], params[S_MIN_CANDLES]
-    n, i, settled, none, trades = 0, start, start - 1, 0.0, book[B_ENTRIES] != ENTRIES_OFF
+    begun, total, least = memory[SEEN], memory[TOTAL], params[S_MIN_CANDLES]
+    seen, warm_end = begun, start + int(np.ceil(least - begun - 1.0))
+    n, i, settled, none, trades = 0, start, start - 1, 0, book[B_ENTRIES] != ENTRIES_OFF
     keeps, draws = fills.shape[0] > MAX_FILLS, equity.size > 0
-    quiet_end, dirty, expired, since, stage = start, False, False, start, 0
+    rules_end, quiet_end, dirty, since, stage = start, start, False, start, 0
+    waits, expired, tick = book[B_ORDER] != ORDER_NONE, False, params[S_TICK]
     q, average, side, funds, costs = book[B_QUANTITY], book[B_AVERAGE], 0.0, 0.0, 0.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
-    eq, worst, next_eq, next_worst = book[B_EQUITY], book[B_EQUITY_LOW], 0.0, 0.0
-    low_price, high_price, low_eq, high_eq, line = -inf, inf, inf, -inf, inf
+    eq, worst, deepest, next_eq, next_worst = book[B_EQUITY], book[B_EQUITY_LOW], inf, 0.0, 0.0
+    low_price, high_price, high_eq, line, watched = -inf, inf, -inf, inf, True
+    sign_, price_, limit_, until_, stop_, reason_, equity_ = 0.0, 0.0, 0.0, 0.0, nan, 0.0, 0.0
     @LOADS
     while i < stop and n + MAX_FILLS <= fills.shape[0]:
         @QUICK
-        o_, h_, l_ = candles[i, 0], candles[i, 1], candles[i, 2]
-        k_, v_, t_ = candles[i, 3], candles[i, 4], candles[i, 5]
+        o_, h_, l_ = cell(candles, 6 * i), cell(candles, 6 * i + 1), cell(candles, 6 * i + 2)
+        k_, v_, t_ = cell(candles, 6 * i + 3), cell(candles, 6 * i + 4), cell(candles, 6 * i + 5)
         @PASSES
         stage = 0
         if draws:
-            equity[i] = eq
+            put(equity, i, eq)
         i += 1
     if dirty:
-        catch_up(books, account, candles[settled], eq, worst, peak, trough, held, candles[settled, 5] + BASE_MS)
+        @CATCH
     counts[Z_NO_SIGNALS] += none
     work[INSIDE] += i - since if q != 0.0 else 0
-    memory[SEEN], memory[TOTAL] = seen, total
+    @COUNTED
     @SAVES
     return i, n
 """
 
+CATCH = """
+marked = candles[settled]
+catch_up(books, account, marked, eq, worst, deepest, peak, trough, held, marked[C_TIME] + BASE_MS)
+dirty, deepest = False, inf
+"""
+
 QUICK = """
+entered = i
 while i < quiet_end:
-    h_, l_, k_ = candles[i, 1], candles[i, 2], candles[i, 3]
+    h_, l_, k_ = cell(candles, 6 * i + 1), cell(candles, 6 * i + 2), cell(candles, 6 * i + 3)
     if q != 0.0:
         next_eq = worth(funds, q, average, costs, k_)
-        next_worst = worth(funds, q, average, costs, l_ if q > 0.0 else h_)
-        if not (l_ > low_price and h_ < high_price and next_worst > line and low_eq <= next_eq <= high_eq):
+        if not (l_ > low_price and h_ < high_price and next_eq <= high_eq):
             break
-        eq, worst, peak, trough = next_eq, next_worst, max(peak, h_), min(trough, l_)
-    settled, dirty = i, True
+        if watched and not worth(funds, q, average, costs, l_ if q > 0.0 else h_) > line:
+            break
+        eq, peak, trough, deepest = next_eq, max(peak, h_), min(trough, l_), min(deepest, next_eq)
     @NODES
     if @SIGNALS:
         stage = 1
@@ -82,64 +97,95 @@ while i < quiet_end:
             stage = 2
             break
     @NATR
-    seen, total = seen + 1.0, total + 1.0
-    if seen < least:
-        counts[Z_WARMING] += 1.0
-    else:
-        none += 1.0
     if draws:
-        equity[i] = eq
+        put(equity, i, eq)
     i += 1
+if i > entered:
+    warming = min(max(warm_end - entered, 0), i - entered)
+    counts[Z_WARMING] += warming
+    none += i - entered - warming
+settled = i - 1 if stage == 0 else i
+if settled >= entered:
+    dirty = True
+    if q != 0.0:
+        worst = worth(funds, q, average, costs, cell(candles, 6 * settled + (2 if q > 0.0 else 1)))
 if i >= stop:
     break
 """
 
 SETTLE = """
-slow = i >= quiet_end
+slow = i >= rules_end
+if waits or (q != 0.0 and not (l_ > low_price and h_ < high_price)):
+    if q != 0.0:
+        book[B_PEAK], book[B_TROUGH], book[B_HELD] = peak, trough, held
+    @RESOLVE
+    if not keeps:
+        n = 0
+    @POSITION
+    quiet_end = min(rules_end, position_until(book, candles, i, stop, BASE_MS))
+    waits = book[B_ORDER] != ORDER_NONE
+    calm = takes_news(book, account) and book[B_INSIDE] != t_ and book[B_RISK + K_NEXT] > t_ + BASE_MS
+    slow = slow or waits or not calm or i >= quiet_end
+next_eq, next_worst = funds - costs, funds - costs
 if q != 0.0:
     next_eq = worth(funds, q, average, costs, k_)
     next_worst = worth(funds, q, average, costs, l_ if q > 0.0 else h_)
-    slow = slow or not (l_ > low_price and h_ < high_price and next_eq <= high_eq and next_worst > line)
-if slow:
+if slow or not (next_eq <= high_eq and next_worst > line):
     if dirty:
-        catch_up(books, account, candles[settled], eq, worst, peak, trough, held, candles[settled, 5] + BASE_MS)
-        dirty = False
-    @SPILL
-    n = resolve(calls, code, params, memory, book, candles[i], fills, n)
+        @CATCH
     call_settle(calls[SETTLE], books, account, candles[i : i + 1], fresh, t_ + BASE_MS)
-    if not keeps:
-        n = 0
-    if (q != 0.0) != (book[B_QUANTITY] != 0.0):
-        work[INSIDE] += i - since if q != 0.0 else 0
-        since = i
-    q, average, costs = book[B_QUANTITY], book[B_AVERAGE], book[B_COSTS]
-    funds, side = book[B_CAPITAL] + book[B_REALIZED], 1.0 if q > 0.0 else -1.0
-    peak, trough, held, eq, worst = book[B_PEAK], book[B_TROUGH], book[B_HELD], book[B_EQUITY], book[B_EQUITY_LOW]
-    expired = book[B_EXPIRED] != 0.0
-    quiet_end = quiet_until(book, account, candles, i + 1, stop, BASE_MS)
-    low_price, high_price = untouched(params, book)
-    low_eq, high_eq, line = quiet_equity(book, account)
-    @RELOAD
+    @POSITION
+    eq, worst = book[B_EQUITY], book[B_EQUITY_LOW]
+    waits, expired = book[B_ORDER] != ORDER_NONE, book[B_EXPIRED] != 0.0
+    rules_end = rules_until(book, account, candles, i + 1, stop, BASE_MS)
+    quiet_end = 0 if waits else min(rules_end, position_until(book, candles, i + 1, stop, BASE_MS))
+    high_eq, line = quiet_equity(book, account)
+    watched = line > -inf
 else:
+    eq, worst, deepest, dirty = next_eq, next_worst, min(deepest, next_eq), True
     if q != 0.0:
-        eq, worst, peak, trough = next_eq, next_worst, max(peak, h_), min(trough, l_)
-        if eq < low_eq:
-            low_eq = note_falls(book, account, eq)
-    else:
-        worst = eq
-    dirty = True
+        peak, trough = max(peak, h_), min(trough, l_)
 settled = i
 """
 
+POSITION = """
+if (q != 0.0) != (book[B_QUANTITY] != 0.0):
+    work[INSIDE] += i - since if q != 0.0 else 0
+    since = i
+q, average, costs = book[B_QUANTITY], book[B_AVERAGE], book[B_COSTS]
+funds, side = book[B_CAPITAL] + book[B_REALIZED], 1.0 if q > 0.0 else -1.0
+peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
+if q != 0.0:
+    low_price, high_price = untouched(params, book)
+"""
+
+RESOLVE = """
+first = n
+if waits:
+    n = fill_open(params, book, candles[i], fills, n)
+    for f in range(first, n):
+        entered = book[B_QUANTITY] == 0.0 or fills[f, F_REASON] == REASON_ENTRY
+        apply_fill(book, fills[f])
+        if entered:
+            sign_, price_ = 1.0 if book[B_QUANTITY] > 0.0 else -1.0, book[B_AVERAGE]
+            @ARMS
+            fix_levels(TABLE, params, memory, book, sign_, price_, stop_, reason_)
+first = n
+if book[B_QUANTITY] != 0.0:
+    n = fill_touch(params, book, candles[i], fills, n)
+    for f in range(first, n):
+        apply_fill(book, fills[f])
+"""
+
 DECIDE = """
-seen += 1.0
+@SEEN
 reason = float(Z_NO_SIGNALS)
 if stage < 2:
     @FIND
     @FILTERS
 if reason == Z_ENTER:
     @JUDGED
-    reason = call_judge(calls[JUDGE], code, params, memory, reason, decision)
+    reason = judge(TABLE, params, memory, reason, decision)
 if seen < least:
     reason = float(Z_WARMING)
 if q != 0.0:
@@ -152,28 +198,40 @@ if q != 0.0:
         if book[B_ORDER] != ORDER_EXIT:
             book[B_ORDER_MS] = c5 + PRIMARY_MS
         place_exit(book, leave)
-        quiet_end = 0
+        waits, quiet_end = True, 0
 @NATR
 if reason == Z_ENTER and trades:
     reason = may_enter(book)
     if reason == Z_ENTER:
         if dirty:
-            catch_up(books, account, candles[settled], eq, worst, peak, trough, held, candles[settled, 5] + BASE_MS)
-        @ENTERS
-        memory[R_PRICE] = c3
-        reason = call_answer(calls[ANSWER], code, params, memory, books, 0, account, decision)
-        quiet_end, dirty = 0, True
-        @RELOAD
+            @CATCH
+        sign_ = memory[R_DIRECTION]
+        price_, limit_, until_ = entry_terms(params, sign_, c3, c5 + PRIMARY_MS)
+        @ARMS
+        equity_ = sized_equity(params, book)
+        show_terms(params, memory, price_, stop_, equity_, account[A_FREE], @NATR_NOW)
+        @SIZES
+        reason = enter_sized(
+            params, books, 0, account, sign_, price_, limit_, until_, stop_, equity_, c@WANTED, decision, False
+        )
+        note_answer(book, reason, c5 + PRIMARY_MS)
+        waits, dirty = book[B_ORDER] != ORDER_NONE, True
+        if waits:
+            quiet_end = 0
 if reason == Z_NO_SIGNALS:
-    none += 1.0
+    none += 1
 else:
     counts[int(reason)] += 1.0
+"""
+
+ARM = """
+stop_, reason_, w@K = tightened(tick, sign_, price_, c@WISH, stop_, reason_, @REASON)
 """
 
 FIND = """
 if @SIGNALS:
     @WEIGHED
-    reason = call_weigh(calls[WEIGH], code, params, memory)
+    reason = aggregate(TABLE, params, memory)
 """
 
 ASKED = "c@ASKS == 1.0 or not (c@WISH == w@K or c@WISH != c@WISH)"
@@ -182,13 +240,14 @@ HEED = """
 if @ASKED:
     w@K = c@WISH
     leave = heed(params, book, c3, c@WISH, c@ASKS, @REASON, leave)
-    low_price, high_price = untouched(params, book)
+    if leave < 0.0:
+        low_price, high_price = untouched(params, book)
 """
 
 NATR = """
 halt_volatile(book, c@COLUMN, account[A_MAX_NATR], c5 + PRIMARY_MS)
 if book[B_NEWS] != 0.0:
-    quiet_end = 0
+    rules_end, quiet_end = 0, 0
 """
 
 GROUP = """
@@ -204,10 +263,13 @@ if shut:
 
 FALLS = """
 if expired:
-    expired, quiet_end = False, 0
+    expired = False
     @SPILL
     call_fall(calls[FALL], code, params, memory, books, 0, account, candles[i], decision)
     @RELOAD
+    waits = book[B_ORDER] != ORDER_NONE
+    if waits:
+        quiet_end = 0
 """
 
 PASSES = """

@@ -49,16 +49,19 @@ def fall_of(book: Row) -> float:
 @helper
 def streak_factor(settings: Row, book: Row) -> float:
     """Return the factor for the losses in a row; the last one repeats."""
-    count = int(settings[S_FACTORS])
-    return settings[S_STREAK + min(int(book[B_STREAK]), count - 1)] if count > 0 else 1.0
+    if settings[S_FACTORS] == 0.0:
+        return 1.0
+    return float(settings[S_STREAK + min(int(book[B_STREAK]), int(settings[S_FACTORS]) - 1)])
 
 
 @helper
 def health_factor(settings: Row, book: Row) -> float:
     """Return 0, a half or 1 by win rate, profit factor and losses in a row of the newest trades, by their returns."""
+    if settings[S_HEALTH] == 0.0:
+        return 1.0
     trades = int(book[B_TRADES])
     n = min(HEALTH_TRADES, trades - int(book[B_HEALTH_FROM]))
-    if settings[S_HEALTH] == 0.0 or n < LEAST_TRADES:
+    if n < LEAST_TRADES:
         return 1.0
     wins, gains, losses, row, unbroken = 0.0, 0.0, 0.0, 0, True
     for back in range(1, n + 1):
@@ -76,8 +79,10 @@ def health_factor(settings: Row, book: Row) -> float:
 @helper
 def drawdown_factor(settings: Row, book: Row) -> float:
     """Return 1 - (drawdown / limit) / 2 from half the limit on."""
+    if settings[S_DRAWDOWN] == 0.0:
+        return 1.0
     fall, limit = fall_of(book), book[B_RISK + K_MAX_DRAWDOWN]
-    if settings[S_DRAWDOWN] == 0.0 or not fall >= 0.5 * limit:
+    if not fall >= 0.5 * limit:
         return 1.0
     return float(max(0.0, 1.0 - fall / limit / 2.0))
 

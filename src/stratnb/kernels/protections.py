@@ -26,6 +26,7 @@ from stratnb.kernels.layout import (
     B_ORIGINAL,
     B_RETURNS,
     B_RISK,
+    B_SENT,
     B_STATE,
     B_STOP_REASON,
     B_STREAK,
@@ -135,6 +136,8 @@ def guard_account(books: Row, account: Row, now_ms: float) -> bool:
 def weak_returns(book: Row, now_ms: float) -> bool:
     """Tell whether the kept trades of the window, if enough, returned less than the minimum together."""
     count, total, trades = 0.0, 0.0, int(book[B_TRADES])
+    if not trades >= book[B_LOW_TRADES]:
+        return False
     for back in range(1, min(trades, CLOSES_KEPT) + 1):
         if abs(book[B_CLOSES + (trades - back) % CLOSES_KEPT]) >= now_ms - book[B_LOW_MS]:
             count += 1.0
@@ -194,8 +197,5 @@ def halt_volatile(book: Row, natr: float, limit: float, now_ms: float) -> None:
 @helper
 def note_order(book: Row, time_ms: float) -> None:
     """Remember when an order was sent, in place of the oldest one."""
-    oldest = B_ORDERS
-    for j in range(B_ORDERS + 1, B_ORDERS + ORDERS_KEPT):
-        if book[j] < book[oldest]:
-            oldest = j
-    book[oldest] = time_ms
+    book[B_ORDERS + int(book[B_SENT]) % ORDERS_KEPT] = time_ms
+    book[B_SENT] += 1.0

@@ -5,13 +5,12 @@ The generated loop asks here after every full settlement; what it skipped is cau
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_DAY,
     A_DAY_START,
-    A_DRAWDOWN,
     A_MAX_DAILY_LOSS,
     A_NOW,
     A_PEAK,
@@ -21,7 +20,6 @@ from stratnb.kernels.layout import (
     B_CAPITAL,
     B_DAY,
     B_DAY_START,
-    B_DRAWDOWN,
     B_EQUITY,
     B_EQUITY_LOW,
     B_FUNDING_AT,
@@ -33,7 +31,6 @@ from stratnb.kernels.layout import (
     B_MAX_HOLDING,
     B_NEWS,
     B_OPENED_MS,
-    B_ORDER,
     B_PEAK,
     B_PEAK_EQUITY,
     B_QUANTITY,
@@ -44,6 +41,7 @@ from stratnb.kernels.layout import (
     C_LOW,
     C_TIME,
     DAY_MS,
+    K_GUARD_COUNT,
     K_LOCK_ARM,
     K_MAX_DRAWDOWN,
     K_NEXT,
@@ -51,12 +49,12 @@ from stratnb.kernels.layout import (
     K_RULES,
     K_TARGET,
     LATCHED,
-    ORDER_NONE,
+    NEWS_CLOSED,
     RULE_DRAWDOWN,
 )
 from stratnb.kernels.risk import note_account_fall, note_fall, sum_account
 
-__all__ = ["catch_up", "note_falls", "quiet_equity", "quiet_until"]
+__all__ = ["catch_up", "position_until", "quiet_equity", "rules_until", "takes_news"]
 
 MARGIN = 1e-9
 
@@ -64,7 +62,7 @@ MARGIN = 1e-9
 @helper
 def first_at(candles: Row, i: int, stop: int, length_ms: float, time_ms: float) -> int:
     """Return the first row from i on that opens at a time or later, `stop` for none before it."""
-    if not time_ms < np.inf:
+    if not time_ms < math.inf:
         return stop
     low, high = i, min(stop, i + int(max(0.0, time_ms - candles[i, C_TIME] + length_ms - 1.0) / length_ms))
     if low < high and candles[high - 1, C_TIME] < time_ms:
@@ -79,78 +77,86 @@ def first_at(candles: Row, i: int, stop: int, length_ms: float, time_ms: float) 
 
 
 @helper
-def quiet_until(book: Row, account: Row, candles: Row, i: int, stop: int, length_ms: float) -> int:
-    """Return the first row from i on that must be settled in full: an order, news, a midnight, the end of a rule."""
-    if book[B_ORDER] != ORDER_NONE or book[B_NEWS] != 0.0 or i >= stop:
+def rules_until(book: Row, account: Row, candles: Row, i: int, stop: int, length_ms: float) -> int:
+    """Return the first row from i on that must be settled in full: news, a midnight, the end of a rule."""
+    if book[B_NEWS] != 0.0 or i >= stop:
         return i
     time_ms = min(min(account[A_DAY], book[B_DAY]) * DAY_MS + DAY_MS, account[A_RISK + K_NEXT])
-    time_ms = min(time_ms, book[B_RISK + K_NEXT])
-    if book[B_QUANTITY] != 0.0:
-        if book[B_OPENED_MS] + book[B_MAX_HOLDING] < time_ms:
-            time_ms = book[B_OPENED_MS] + book[B_MAX_HOLDING]
-        if book[B_FUNDING_MS] > 0.0:
-            time_ms = min(time_ms, book[B_FUNDING_AT])
+    return first_at(candles, i, stop, length_ms, min(time_ms, book[B_RISK + K_NEXT]) - length_ms)
+
+
+@helper
+def position_until(book: Row, candles: Row, i: int, stop: int, length_ms: float) -> int:
+    """Return the first row from i on that must be settled in full for its position: its longest time, its funding."""
+    if book[B_QUANTITY] == 0.0:
+        return stop
+    time_ms = book[B_FUNDING_AT] if book[B_FUNDING_MS] > 0.0 else math.inf
+    if book[B_OPENED_MS] + book[B_MAX_HOLDING] < time_ms:
+        time_ms = book[B_OPENED_MS] + book[B_MAX_HOLDING]
     return first_at(candles, i, stop, length_ms, time_ms - length_ms)
 
 
 @helper
-def quiet_equity(book: Row, account: Row) -> tuple[float, float, float]:
-    """Return between which equities at the close, and above which at the extreme, no peak, fall or limit changes.
+def takes_news(book: Row, account: Row) -> bool:
+    """Take in that a trade closed, where no rule of the account looks at that; return whether no news is left."""
+    limit = account[A_RISK + K_GUARD_COUNT]
+    if book[B_NEWS] == NEWS_CLOSED and limit != limit:
+        book[B_NEWS] = 0.0
+    return bool(book[B_NEWS] == 0.0)
+
+
+@helper
+def quiet_equity(book: Row, account: Row) -> tuple[float, float]:
+    """Return up to which equity at the close, and above which at the extreme, no peak and no limit changes.
 
     Each side has a margin for the rounding of the account's sum.
     """
     shift = account[A_START] - book[B_CAPITAL]
-    low, high, worst = quiet_scope(book[B_PEAK_EQUITY], book[B_DRAWDOWN], book, B_RISK)
+    high, worst = quiet_scope(book[B_PEAK_EQUITY], book, B_RISK)
     worst = max(worst, loss_line(book[B_MAX_DAILY_LOSS], book[B_DAY_START]))
     high = min(high, target_line(book, B_RISK, book[B_DAY_START]))
-    low_a, high_a, worst_a = quiet_scope(account[A_PEAK], account[A_DRAWDOWN], account, A_RISK)
+    high_a, worst_a = quiet_scope(account[A_PEAK], account, A_RISK)
     worst_a = max(worst_a, loss_line(account[A_MAX_DAILY_LOSS], account[A_DAY_START]))
     high_a = min(high_a, target_line(account, A_RISK, account[A_DAY_START]))
     if book[B_MAINTENANCE] != 0.0:
-        worst = np.inf
+        worst = math.inf
     margin = MARGIN * (abs(account[A_START]) + abs(book[B_CAPITAL]) + abs(book[B_PEAK_EQUITY]) + abs(account[A_PEAK]))
-    return max(low, low_a - shift) + margin, min(high, high_a - shift) - margin, max(worst, worst_a - shift) + margin
+    return min(high, high_a - shift) - margin, max(worst, worst_a - shift) + margin
 
 
 @helper
-def note_falls(book: Row, account: Row, equity: float) -> float:
-    """Take in an equity below the range of `quiet_equity`; return the new lower end of that range."""
-    note_fall(book, equity)
-    note_account_fall(account, account[A_START] + (equity - book[B_CAPITAL]))
-    low, _, _ = quiet_equity(book, account)
-    return low
-
-
-@helper
-def quiet_scope(peak: float, fall: float, row: Row, k: int) -> tuple[float, float, float]:
-    """Return the least and the highest equity without a new fall or peak, and where the drawdown rule fires."""
-    low = peak * (1.0 - fall) if peak > 0.0 else -np.inf
-    high = min(peak, row[k + K_PEAK]) if not row[k + K_LOCK_ARM] > 0.0 else -np.inf
+def quiet_scope(peak: float, row: Row, k: int) -> tuple[float, float]:
+    """Return the highest equity without a new peak, and where the drawdown rule fires."""
+    high = min(peak, row[k + K_PEAK]) if not row[k + K_LOCK_ARM] > 0.0 else -math.inf
     line = (1.0 - row[k + K_MAX_DRAWDOWN]) * row[k + K_PEAK]
     fires = line == line and row[k + K_RULES + RULE_DRAWDOWN] != LATCHED
-    return low, high, line if fires else -np.inf
+    return high, line if fires else -math.inf
 
 
 @helper
 def loss_line(most: float, start: float) -> float:
     """Return the equity at which the daily loss fires, -infinity when it is off."""
     line = (1.0 - most) * start
-    return line if line == line else -np.inf
+    return line if line == line else -math.inf
 
 
 @helper
 def target_line(row: Row, k: int, start: float) -> float:
     """Return the equity at which the daily target fires, infinity when it is off."""
     line = (1.0 + row[k + K_TARGET]) * start
-    return line if line == line else np.inf
+    return line if line == line else math.inf
 
 
 @helper
 def catch_up(
-    books: Row, account: Row, candle: Row, equity: float, low: float, peak: float, trough: float, held: float,
-    now_ms: float,
+    books: Row, account: Row, candle: Row, equity: float, low: float, deepest: float, peak: float, trough: float,
+    held: float, now_ms: float,
 ) -> None:  # fmt: skip
-    """Write what the skipped settlements up to a candle would have left: marks, and the account folded from them."""
+    """Write what the skipped settlements up to a candle would have left: marks, and the account folded from them.
+
+    `deepest` is the least equity at their closes: below the peaks, which were the same for all, it makes the deepest
+    fall.
+    """
     book = books[0]
     book[B_MARK] = book[B_ADVERSE] = candle[C_CLOSE]
     book[B_EQUITY] = equity
@@ -161,4 +167,6 @@ def catch_up(
         book[B_TROUGH] = trough
         book[B_HELD] = held
     account[A_NOW] = now_ms
+    note_fall(book, deepest)
+    note_account_fall(account, account[A_START] + (deepest - book[B_CAPITAL]))
     sum_account(books, account)

@@ -6,7 +6,7 @@ here and in the modules beside, in live, on paper and in a backtest alike (tradi
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
 from stratnb.kernels.costs import pay_funding
 from stratnb.kernels.jit import Row, helper
@@ -243,7 +243,7 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     last, so that the decisions of this instant are free of it.
     """
     fired, news, margin = 0, 0.0, 0.0
-    inside = math.floor((now_ms - 1.0) / DAY_MS)
+    inside = np.floor((now_ms - 1.0) / DAY_MS)
     account[A_NOW] = now_ms
     for s in range(books.shape[0]):
         book = books[s]

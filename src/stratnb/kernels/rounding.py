@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
 from stratnb.kernels.jit import helper
 
@@ -12,7 +12,7 @@ __all__ = ["round_down", "round_nearest"]
 @helper
 def steps_to(count: float, step: float) -> float:
     """Return count steps as a float, exact for decimal steps."""
-    inverse = math.floor(1.0 / step + 0.5)
+    inverse = float(np.floor(1.0 / step + 0.5))
     if inverse >= 1.0 and abs(inverse * step - 1.0) < 1e-12:
         return count / inverse
     return count * step
@@ -27,7 +27,7 @@ def round_down(value: float, step: float) -> float:
     if step <= 0.0:
         return value
     count = value / step
-    return steps_to(math.floor(count + max(1e-9, 4.5e-16 * count)), step)
+    return steps_to(float(np.floor(count + max(1e-9, 4.5e-16 * count))), step)
 
 
 @helper
@@ -35,4 +35,4 @@ def round_nearest(value: float, step: float) -> float:
     """Return the nearest whole number of steps (half away from zero)."""
     if step <= 0.0:
         return value
-    return steps_to(math.floor(value / step + 0.5), step)
+    return steps_to(float(np.floor(value / step + 0.5)), step)

@@ -7,8 +7,6 @@ the targets from the nearest on.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from stratnb.kernels.costs import liquidation_price, next_funding, slippage
@@ -115,7 +113,7 @@ def open_trade(book: Row, fill: Row, quantity: float) -> None:
     book[B_TARGETS] = 0.0
     book[B_DONE] = 0.0
     book[B_FUNDING_AT] = next_funding(book, fill[F_TIME])
-    day = math.floor(fill[F_TIME] / DAY_MS)
+    day = np.floor(fill[F_TIME] / DAY_MS)
     book[B_DAY_TRADES] = book[B_DAY_TRADES] + 1.0 if day == book[B_TRADE_DAY] else 1.0
     book[B_TRADE_DAY] = day
 

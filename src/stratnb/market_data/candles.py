@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,7 @@ class Candles:
     close: Floats
     volume: Floats
     flags: npt.NDArray[np.uint8] = None  # type: ignore[assignment]
+    _table: Floats | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Copy the columns into contiguous read-only arrays and check every row."""
@@ -128,6 +129,7 @@ class Candles:
         object.__setattr__(part, "timeframe", self.timeframe)
         for name in ("open_time_ms", *VALUES, "flags"):
             object.__setattr__(part, name, getattr(self, name)[where])
+        object.__setattr__(part, "_table", None if self._table is None else self._table[where])
         return part
 
     def __reduce__(self) -> tuple[type[Candles], tuple[Any, ...]]:
@@ -175,6 +177,13 @@ class Candles:
     def rows(self) -> Floats:
         """Return a new (n, 6) C-contiguous array: open, high, low, close, volume, open_time_ms."""
         return np.column_stack([*(getattr(self, name) for name in VALUES), self.open_time_ms.astype(np.float64)])
+
+    def table(self) -> Floats:
+        """Return what `rows` returns, made once: it is shared by all who ask and must not be changed."""
+        if self._table is None:
+            object.__setattr__(self, "_table", self.rows())
+        assert self._table is not None
+        return self._table
 
     def gaps(self) -> Gaps:
         """Return where candles are missing between the first and the last."""

@@ -16,7 +16,7 @@ from stratnb.multi.settings import EngineSettings
 from stratnb.parity import Parity, parity
 from stratnb.replay.report import Object, Run, parity_report, report, timing
 from stratnb.replay.settings import ReplaySettings, load_series, markets_of
-from stratnb.research.backtest import configure
+from stratnb.research.configured import configure
 
 __all__ = ["replay"]
 

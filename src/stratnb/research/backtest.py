@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, Finding, positive
 from stratnb.kernels import layout as at
-from stratnb.market_data.candles import Candles, Gaps, market_from
+from stratnb.market_data.candles import Candles, Gaps
 from stratnb.model import Fill, Market, Trade, installed_version
+from stratnb.research.configured import Strategy, check_kinds, configure
 from stratnb.research.detail import inside
 from stratnb.research.ending import close_at_end
 from stratnb.research.figures import equity_figures, trade_figures
@@ -37,20 +38,15 @@ from stratnb.research.runs import SavedRun, fingerprint, load_run
 from stratnb.research.tiers import Tier, check_tier, generated_loop
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 from stratnb.services.trades import fill_of, trades_of
-from stratnb.strategy.build import build_plan
-from stratnb.strategy.config import StrategyConfig
-from stratnb.strategy.documents import build_config
 from stratnb.strategy.plan import Plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "Strategy", "backtest", "check_kinds", "check_run", "configure", "load_run", "open_account"]
+__all__ = ["Backtest", "backtest", "check_run", "load_run", "open_account"]
 
 Floats = npt.NDArray[np.float64]
-Strategy = str | Path | Mapping[str, Any] | StrategyConfig
 
-LIMITS_HINT = "AccountLimits(max_open_positions=5) of stratnb.services.ledger"
 DENIAL_NAMES = frozenset(at.DECISION_REASONS[code] for code in at.DENIALS)
 
 
@@ -232,25 +228,6 @@ class Backtest:
         return f"<table><caption>{html.escape(repr(self))}</caption>{rows}</table>"
 
 
-def configure(
-    strategy: Strategy,
-    candles: Candles,
-    *,
-    market: Market | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    guess: Callable[..., Market] = market_from,
-) -> tuple[Plan, tuple[Finding, ...]]:
-    """Return the plan of a strategy on these candles, and the warnings of its document.
-
-    A market that is not given is what `guess(candles, kind=...)` returns.
-    """
-    check_kinds(market)
-    document = strategy.to_document() if isinstance(strategy, StrategyConfig) else strategy
-    loaded = build_config(document, overrides=overrides, symbol=candles.symbol, market=market)
-    known = market or guess(candles, kind=loaded.config.market.kind)
-    return build_plan(loaded.config, known, base=candles.timeframe), loaded.findings
-
-
 def backtest(
     strategy: Strategy,
     candles: Candles,
@@ -288,12 +265,12 @@ def backtest(
     stretches = stretches_of(candles, on_gap)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     books, account = open_account(plan, cash, limits)
-    course = Course(candles.rows(), stretches, rates_of(plan, books[0], candles, funding))
+    course = Course(candles.table(), stretches, rates_of(plan, books[0], candles, funding))
     own = None if decisions else generated_loop(plan, len(candles), tier)
     made = run(plan, books, account, course, decisions, progress, cancelled, own=own)
     n, done = len(candles), len(made.equity)
     if done == n and plan.config.execution.simulation.end == "close":
-        made.fills.append(close_at_end(plan, books, 0, account, candles.rows()[-1]))
+        made.fills.append(close_at_end(plan, books, 0, account, course.rows[-1]))
         made.equity[-1] = books[0, at.B_EQUITY]
     return Backtest(
         plan=plan,
@@ -317,17 +294,6 @@ def open_account(plan: Plan, cash: float, limits: AccountLimits | None) -> tuple
     open_book(books[0], plan, cash=cash)
     books[0, at.B_ENTRIES] = at.ENTRIES_ON
     return books, account
-
-
-def check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
-    """Raise for what is no market, no limits of an account, or no choice of the decisions to keep."""
-    for given, kind, hint in ((market, Market, "Market('BTC/USDT', tick=0.01)"), (limits, AccountLimits, LIMITS_HINT)):
-        if given is not None and not isinstance(given, kind):
-            text = f"{repr(given)[:80]} is not {'a market' if kind is Market else 'limits of an account'}"
-            raise ConfigError("type", text, value=given, hint=f"write {hint}")
-    if not isinstance(decisions, bool) and decisions != "entries":
-        hint = "True, False or 'entries'"
-        raise ConfigError("enum", f"decisions {decisions!r} is not known", value=decisions, hint=hint)
 
 
 def check_run(candles: Candles, cash: float) -> None:

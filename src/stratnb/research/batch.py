@@ -75,7 +75,7 @@ def track_of(candles: Candles, on_gap: OnGap = "hold") -> Track:
     close_ms = candles.close_time_ms
     days = (close_ms - 1) // DAY_MS
     ends = np.searchsorted(days, np.arange(days[0], days[-1] + 1), side="right") - 1
-    return Track(candles.rows(), close_ms, ends, stretches_of(candles, on_gap))
+    return Track(candles.table(), close_ms, ends, stretches_of(candles, on_gap))
 
 
 def run_batch(
@@ -130,7 +130,7 @@ def _tasks(plans: Sequence[Plan], track: Track) -> list[tuple[Structure | None, 
         if len(track.stretches) > 1 or plan.config.execution.simulation.end == "close":
             alone.append(k)
         else:
-            groups.setdefault(structure_key(plan.code, plan.kernels), []).append(k)
+            groups.setdefault(structure_key(plan.code, plan.params, plan.kernels), []).append(k)
     tasks: list[tuple[Structure | None, Sequence[int]]] = []
     for numbers in groups.values():
         structure = structure_of([plans[k] for k in numbers])

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from stratnb.errors import ConfigError, Finding, nearest
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
-from stratnb.research.backtest import Strategy, configure
+from stratnb.research.configured import Strategy, configure
 from stratnb.strategy.config import StrategyConfig
 from stratnb.strategy.plan import Plan
 

@@ -15,8 +15,9 @@ from stratnb.kernels import layout as at
 from stratnb.kernels import loop
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
-from stratnb.research.backtest import configure, open_account
+from stratnb.research.backtest import open_account
 from stratnb.research.carrier import block_config
+from stratnb.research.configured import configure
 from stratnb.research.failing import told
 from stratnb.research.looping import Course, run
 from stratnb.research.traces import Floats, Ints, Trace

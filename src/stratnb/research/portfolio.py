@@ -17,7 +17,8 @@ from stratnb.kernels.beside import prepare
 from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
-from stratnb.research.backtest import Backtest, check_kinds, check_run
+from stratnb.research.backtest import Backtest, check_run
+from stratnb.research.configured import check_kinds
 from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told_of
 from stratnb.research.instances import Instance, Strategies, instances
@@ -75,7 +76,7 @@ class _Run:
         self.tables = (np.tile(loop.parts(), (n, 1)), self.lanes, *(table for table, _, _ in flat))
         memory, starts, lengths = flat[2]
         self.memories = [memory[start : start + length] for start, length in zip(starts, lengths, strict=True)]
-        self.rows = (np.concatenate([each.rows() for each in feed.series]), _starts(sizes), *feed.merged())
+        self.rows = (np.concatenate([each.table() for each in feed.series]), _starts(sizes), *feed.merged())
         self.equity, self.curves = np.empty(sizes[numbers].sum()), np.empty((len(feed), len(CURVES)))
         room = max(FILL_BUFFER, 2 * at.MAX_FILLS * n)
         self.fills = _Rows(np.empty((room, at.W_FILL)), np.empty(room, np.int64))
@@ -100,7 +101,7 @@ class _Run:
         """Close what the strategies hold at the end that shall be closed there, each at its own last close."""
         for s, each in enumerate(self.made):
             if each.plan.config.execution.simulation.end == "close":
-                rows = close_at_end(each.plan, self.books, s, self.account, each.candles.rows()[-1])
+                rows = close_at_end(each.plan, self.books, s, self.account, each.candles.table()[-1])
                 self.fills.buffer[: len(rows)], self.fills.owners[: len(rows)] = rows, s
                 self.fills.keep(len(rows))
                 self.equity[self.equity_at[s] + self.lanes[s, -1] - 1] = self.books[s, at.B_EQUITY]

@@ -29,7 +29,7 @@ def run_stretch(
 
     It is the loop of the backtest; what is open at the end is closed at the last close with its costs.
     """
-    (books, account), memory, rows = open_account(plan, cash, limits), plan.memory(), candles.rows()
+    (books, account), memory, rows = open_account(plan, cash, limits), plan.memory(), candles.table()
     equity, fills, counts = np.empty(len(rows)), np.empty((FILL_BUFFER, at.W_FILL)), np.zeros(REASON_CELLS)
     kept = [fills[:0]]
     for span, entries in (((0, before), at.ENTRIES_OFF), ((before, len(rows)), at.ENTRIES_ON)):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market, installed_version
-from stratnb.research.backtest import Strategy, check_kinds, check_run, configure
+from stratnb.research.backtest import check_run
 from stratnb.research.batch import cores
 from stratnb.research.cluster import Cluster, modules_of
+from stratnb.research.configured import Strategy, check_kinds, configure
 from stratnb.research.gaps import OnGap, stretches_of
 from stratnb.research.ledger import Ledger, study_of
 from stratnb.research.run_sweep import Course, Study, run_course

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from stratnb.blocks.base import Role, kinds
 from stratnb.errors import ConfigError, Finding, nearest
 from stratnb.model import Market
-from stratnb.research.backtest import Strategy
+from stratnb.research.configured import Strategy
 from stratnb.research.measure import FIGURES
 from stratnb.research.space import Axis, Method, Space
 from stratnb.research.trials import Runner

@@ -40,7 +40,7 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
     if tier == "scan" or (tier == "auto" and candles < WORTH_LOADING):
         return None
     try:
-        loop = fused(plan.code, plan.kernels)
+        loop = fused(plan.code, plan.params, plan.kernels)
     except Uninlinable:
         return None
     return loop if (tier == "fused" or pays(loop, candles)) and is_usable(loop) else None

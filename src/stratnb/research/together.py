@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stratnb.kernels import layout as at
 from stratnb.kernels import loop, trials
+from stratnb.kernels.choices import chosen
 from stratnb.kernels.fused import Uninlinable, column_maker, fused
 from stratnb.kernels.jit import Kernel, PythonKernel
 from stratnb.kernels.loop_frame import INSIDE, WORK
@@ -66,7 +67,7 @@ def structure_of(plans: Sequence[Plan]) -> Structure | None:
                     makers[k] = made
                     columns |= set(_outputs(plan, k))
     try:
-        own = fused(plan.code, plan.kernels, frozenset(makers))
+        own = fused(plan.code, plan.params, plan.kernels, frozenset(makers))
     except Uninlinable:
         return None
     return Structure(own, tuple(sorted(makers)), makers)
@@ -115,7 +116,13 @@ def _maker(plan: Plan, k: int) -> Kernel[..., Any] | None:
         return None
     places = [c if c < at.W_CANDLE else -1 for c in _inputs(plan, k)]
     try:
-        return column_maker(plan.kernels[k], places, int(node[at.N_REQUIRED]), int(node[at.N_OUTS]))
+        return column_maker(
+            plan.kernels[k],
+            places,
+            int(node[at.N_REQUIRED]),
+            int(node[at.N_OUTS]),
+            chosen(plan.code, plan.params, k),
+        )
     except Uninlinable:
         return None
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from stratnb.errors import ConfigError, positive
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
-from stratnb.research.backtest import Strategy, configure
+from stratnb.research.configured import Strategy, configure
 from stratnb.research.ledger import Ledger
 from stratnb.research.stretch import run_stretch
 from stratnb.research.sweep import Sweep, sweep

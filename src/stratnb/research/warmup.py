@@ -132,7 +132,7 @@ def _of_plan(
     subject: PlanSubject, candles: Candles, starts: Sequence[int], only: Block | None
 ) -> tuple[WarmupRow, ...]:
     """Return one row per block of the plan, or only those of one class."""
-    plan, rows = subject.plan, candles.rows()
+    plan, rows = subject.plan, candles.table()
     whole = scanned(plan, rows)
     parts = [scanned(plan, rows[start:]) for start in starts]
     names, primary = column_names(plan), plan.primary_ms

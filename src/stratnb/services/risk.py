@@ -207,8 +207,7 @@ class RiskManager:
 
     def count_order(self, strategy_id: str, time_ms: float) -> None:
         """Count an order that no kernel saw: a cancel, a stop that was moved at the exchange."""
-        ring = self._row(strategy_id)[at.B_ORDERS : at.B_ORDERS + at.ORDERS_KEPT]
-        ring[ring.argmin()] = time_ms
+        loop.count_sent(self._row(strategy_id), time_ms)
 
     def release(self, author: str, reason: str, *, scope: str = "", reset_peak: bool = False) -> tuple[str, ...]:
         """Set the account or a strategy back to ACTIVE, its day starting anew; return the rules that were in force.

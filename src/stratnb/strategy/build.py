@@ -309,7 +309,7 @@ def _tables(
             node.out,
             facts.outputs,
         )
-        records += (state, facts.state_size, len(params), len(facts.p), facts.fill, facts.targets)
+        records += (state, facts.state_size, len(params), len(facts.p), facts.fill, facts.targets, facts.choices)
         lists += node.inputs
         params += facts.p
         state += facts.state_size

@@ -18,11 +18,15 @@ from stratnb.strategy.plan import Node
 __all__ = ["Facts", "Memo"]
 
 MOST = 20_000
+CHOICES_MOST = 62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
-    """One block and its answers; `key` is equal for equal blocks, `fill` what its outputs are before a step."""
+    """One block and its answers; `key` is equal for equal blocks, `fill` what its outputs are before a step.
+
+    `choices` has a bit for each of `p` that is one of a few values.
+    """
 
     block: Block
     key: tuple[type[Block], str]
@@ -32,6 +36,7 @@ class Facts:
     outputs: int
     state_size: int
     p: tuple[float, ...]
+    choices: int
     targets: int
     fill: int
 
@@ -113,6 +118,7 @@ def _asked(block: Block, key: tuple[type[Block], str]) -> Facts:
         outputs=len(block.outputs),
         state_size=block.state_size(),
         p=tuple(block.p()),
+        choices=sum(1 << j for j in block.choices() if j < CHOICES_MOST),
         targets=(len(block.outputs) - 2) // 2 if isinstance(block, Exit) else 0,
         fill=FILL_ZERO if isinstance(block, SignalRule) else FILL_NAN,
     )

@@ -15,7 +15,7 @@ from stratnb.market_data.candles import Candles
 from stratnb.market_data.load import load_candles
 from stratnb.market_data.paths import typed_path
 from stratnb.market_data.synthetic import synthetic_market
-from stratnb.research.backtest import configure
+from stratnb.research.configured import configure
 from stratnb.research.detail import inside
 from stratnb.strategy.documents import build_config
 from stratnb.strategy.plan import Plan as Layout

@@ -1,0 +1,200 @@
+"""The blocks of the generated loop as text: their columns, parameters and memory as locals, and their steps."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stratnb.kernels import layout as at
+from stratnb.kernels.choices import chosen, shared_table
+from stratnb.kernels.inline import Inlined, inline
+from stratnb.kernels.jit import Ints, Row
+
+__all__ = ["ALWAYS_FINITE", "SIGNAL", "SIZED", "LoopNodes", "Node", "indented"]
+
+SIGNAL = range(at.R_DIRECTION, at.R_SHORT + 1)
+SIZED = range(at.R_STOP_PRICE, at.R_FEES + 1)
+ALWAYS_FINITE = frozenset(range(at.R_MINUTE + 1))
+HELD_FINITE = frozenset(range(at.R_SIDE, at.R_GAP)) - {at.R_FIRST_STOP, at.R_STOP}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of the plan: where its numbers lie, and its step as statements."""
+
+    k: int
+    inputs: tuple[int, ...]
+    required: int
+    out: int
+    outs: int
+    blank: str
+    targets: int
+    made: Inlined
+
+    def is_array(self, name: str) -> bool:
+        """Tell whether one of its arrays stays an array."""
+        return self.made.cells[name] is None
+
+    def cells(self, name: str) -> list[int]:
+        """Return the cells of an array that are locals."""
+        return sorted(self.made.cells[name] or ())
+
+
+@dataclass(slots=True)
+class LoopNodes:
+    """The table of a plan, the choices among its parameters, and the steps of its nodes, as text.
+
+    `given` are nodes whose outputs are read from `columns` (one row an output, one column a candle of the call)
+    instead of being computed. Raises `Uninlinable` for a step that cannot be written out.
+    """
+
+    code: Ints
+    params: Row
+    steps: Sequence[Callable[..., None]]
+    given: frozenset[int] = frozenset()
+    names: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[int, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read the nodes."""
+        self.nodes = {k: self._node(k) for k in range(len(self.steps))}
+
+    def table(self) -> list[int]:
+        """Return the table without what differs between plans of this structure."""
+        return [int(number) for number in shared_table(self.code, len(self.steps))]
+
+    def given_columns(self) -> list[int]:
+        """Return the columns of the row that `columns` holds, in the order of its rows."""
+        return [self.record(k, at.N_OUT) + j for k in sorted(self.given) for j in range(self.record(k, at.N_OUTS))]
+
+    def record(self, k: int, cell: int) -> int:
+        """Return a number of a node in the table."""
+        return int(self.code[self.code[at.H_NODES] + k * at.W_NODE + cell])
+
+    def place(self, k: int, cell: int) -> str:
+        """Return where the table says a number of a node at run time: sizes of memory go by parameters."""
+        return f"code[{int(self.code[at.H_NODES]) + k * at.W_NODE + cell}]"
+
+    def segment(self, segment: int) -> range:
+        """Return the nodes of a segment."""
+        first = at.H_SEGMENTS + 2 * segment
+        return range(int(self.code[first]), int(self.code[first + 1]))
+
+    def length(self, role: int) -> int:
+        """Return the milliseconds of a role's timeframe, 0 without one."""
+        return int(self.code[at.H_TIMEFRAMES + role])
+
+    def _node(self, k: int) -> Node:
+        """Read one node of the table and turn its step into statements."""
+        first, out = self.record(k, at.N_LIST), self.record(k, at.N_OUT)
+        inputs = tuple(int(c) for c in self.code[first : first + self.record(k, at.N_INPUTS)])
+
+        def _cell(array: str, index: int) -> str:
+            if array == "x":
+                return f"c{inputs[index]}" if index < len(inputs) else "nan"  # of a choice that has no such input
+            return f"c{out + index}" if array == "out" else f"{array[0]}{k}_{index}"
+
+        return Node(
+            k=k,
+            inputs=inputs,
+            required=self.record(k, at.N_REQUIRED),
+            out=out,
+            outs=self.record(k, at.N_OUTS),
+            blank="0.0" if self.record(k, at.N_FILL) == at.FILL_ZERO else "nan",
+            targets=self.record(k, at.N_TARGETS),
+            made=inline(self.steps[k], k, _cell, self._alias, chosen(self.code, self.params, k)),
+        )
+
+    def _alias(self, value: Any) -> str:
+        """Return the name under which an object from outside is known to the text."""
+        name = next((name for name, known in self.names.items() if known is value), f"g{len(self.names)}")
+        self.names[name] = value
+        return name
+
+    def inlined(self) -> list[Node]:
+        """Return the nodes that are computed."""
+        return [node for k, node in self.nodes.items() if k not in self.given]
+
+    def exits(self) -> list[Node]:
+        """Return the exits."""
+        return [self.nodes[k] for k in self.segment(at.SEG_EXITS)]
+
+    def fixed(self, node: Node) -> list[str]:
+        """Bring a node's parameters into locals, and make views of the arrays that stay arrays."""
+        k, x, place = node.k, int(self.code[at.H_X]), self.place(node.k, at.N_P)
+        views = {
+            "state": ("memory", f"o{k}", self.place(k, at.N_STATES)),
+            "x": ("memory", str(x), str(len(node.inputs))),
+            "out": ("memory", str(node.out), str(node.outs)),
+            "p": ("params", place, self.place(k, at.N_PS)),
+        }
+        lines = [f"p{k}_{j} = params[{place} + {j}]" for j in node.cells("p")]
+        return lines + [
+            f"{name}{k} = {row}[{first} : {first} + {size}]"
+            for name, (row, first, size) in views.items()
+            if node.is_array(name)
+        ]
+
+    def states(self, nodes: Iterable[Node] | None = None, *, save: bool) -> list[str]:
+        """Bring counters and memory of nodes into locals, or back."""
+        lines, counters = [], int(self.code[at.H_COUNTERS])
+        for node in self.inlined() if nodes is None else nodes:
+            pairs = [(f"s{node.k}_{j}", f"memory[o{node.k} + {j}]") for j in node.cells("state")]
+            lines += [f"{cell} = {local}" if save else f"{local} = {cell}" for local, cell in pairs]
+            counter = f"memory[{counters + node.k}]"
+            if node.made.reads_number and self.is_steady(node):
+                lines.append(f"{counter} = float(b{node.k} + i)" if save else f"b{node.k} = int({counter}) - start")
+            elif node.made.reads_number:
+                lines.append(f"{counter} = float(i{node.k})" if save else f"i{node.k} = int({counter})")
+        return lines
+
+    def asked(self, node: Node) -> list[str]:
+        """Return the conditions on which a node is stepped."""
+        finite = ALWAYS_FINITE | (HELD_FINITE if node.k in self.segment(at.SEG_EXITS) else frozenset())
+        return [f"isfinite(c{c})" for c in node.inputs[: node.required] if c not in finite]
+
+    def is_steady(self, node: Node) -> bool:
+        """Tell whether a node is stepped at each base candle, so that its counter goes with the candles."""
+        on_candles = node.k in range(self.segment(at.PRIMARY).stop)
+        return on_candles and self.is_plain() and not self.asked(node)
+
+    def outputs(self, node: Node) -> list[str]:
+        """Write a node's outputs into the row."""
+        if node.is_array("out") and node.k not in self.given:
+            return []
+        return [f"memory[{node.out + j}] = c{node.out + j}" for j in range(node.outs)]
+
+    def stepped(self, node: Node) -> list[str]:
+        """Return one step of a node on the present columns."""
+        if node.k in self.given:
+            place = self.given_columns().index(node.out)
+            return [f"c{node.out + j} = cell(columns, k{place + j} + i)" for j in range(node.outs)]
+        k, lines = node.k, []
+        if node.is_array("out"):
+            lines += [f"for j_ in range({node.outs}):", f"    out{k}[j_] = {node.blank}"]
+        else:
+            lines += [f"c{node.out + j} = {node.blank}" for j in range(node.outs)]
+        if node.is_array("x"):
+            lines += [f"x{k}[{j}] = c{column}" for j, column in enumerate(node.inputs)]
+        asked, body = self.asked(node), list(node.made.lines)
+        if node.made.reads_number:
+            body = [f"i{k} = b{k} + i", *body] if self.is_steady(node) else [*body, f"i{k} += 1"]
+        lines += [f"if {' and '.join(asked)}:", *indented(body)] if asked else body
+        if node.is_array("out"):
+            lines += [f"c{node.out + j} = out{k}[{j}]" for j in range(node.outs)]
+        return lines
+
+    def uses(self, nodes: Iterable[Node]) -> set[int]:
+        """Return the columns that nodes read."""
+        return {column for node in nodes if node.k not in self.given for column in node.inputs}
+
+    def is_plain(self) -> bool:
+        """Tell whether every role closes with each base candle."""
+        return all(self.length(role) in (0, self.code[at.H_BASE_MS]) for role in range(at.PRIMARY + 1))
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """Return lines one level deeper."""
+    return textwrap.indent("\n".join(lines), "    ").splitlines()
