@@ -6,6 +6,7 @@ States and their order are those of trading_rules 2.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -223,7 +224,7 @@ class Orders:
         try:
             self._recorder.check_sending()
             if work.cancels:
-                state = self._exchange.cancel(work.order_id)
+                state = self._exchange.cancel(work.order_id, self._now_ms())
             else:
                 state = self._exchange.submit(work.order, work.row)
                 self._publish(work, "ORDER_SENT", {"order_id": work.order_id})
@@ -247,14 +248,22 @@ class Orders:
         """Take over the state that the exchange told."""
         if state == "FILLED" and work.row is not None and not work.cancels:
             self.executed(work, work.row[None])
-        elif state == "FILLED":
-            self._lost(work, RetryLater("filled_meanwhile", f"{work.order_id} was filled", hint="query it"))
-        elif state == "CANCELED" and work.state == "PARTIAL":
-            self._lost(work, RetryLater("canceled_partly", f"{work.order_id} may have filled more", hint="query it"))
+        elif state == "FILLED" or (state == "CANCELED" and work.state == "PARTIAL"):
+            self._ended_there(work, state)
         elif state in FINAL_STATES:
             self._settle(work, state)
         else:
             self._works(work, state, np.zeros((0, at.W_FILL)))
+
+    def _ended_there(self, work: Working, state: OrderState) -> None:
+        """Ask at once what an order filled until it ended; without an answer its outcome is not known."""
+        report = None
+        with contextlib.suppress(StratnbError):
+            report = self._exchange.query(work.order_id, self._now_ms())
+        if report is not None and report.state in FINAL_STATES:
+            self.take(work, report)
+        else:
+            self._lost(work, RetryLater("ended", f"{work.order_id} is {state}, its fills are not known", hint="query"))
 
     def executed(self, work: Working, rows: Floats) -> None:
         """Book what an order executed, whoever told it; nothing more comes of it."""
@@ -431,12 +440,13 @@ class Orders:
             report = self._exchange.query(work.order_id, self._now_ms())
         except StratnbError as error:
             work.error = str(error)
-            self._warn(work)
+            if work.order_id in self._unknown:
+                self._warn(work)
             return
         if report is not None:
             self._found(work, report)
         elif work.order_id in self._partial:
-            self._warn(work)
+            self._lost(work, RetryLater("order_missing", f"the exchange does not know {work.order_id} any more"))
         elif self._is_absent(work):
             self._absent(work)
         else:
@@ -461,13 +471,16 @@ class Orders:
         return len(work.absences) >= settings.absences and now_s - work.unknown_s >= settings.unknown_grace_s
 
     def _absent(self, work: Working) -> None:
-        """Send an order that never arrived again, under the same id, or give it up when nobody wants it any more."""
+        """Send an order that never arrived again, under the same id, or give it up when nobody wants it any more.
+
+        One that filled a part did arrive; what is left of it is given up.
+        """
         del self._unknown[work.order_id]
         work.state = "ABSENT"
         self._publish(work, "ORDER_RESOLVED", {"order_id": work.order_id, "state": "ABSENT"})
         self._recorder.order(work)
         wanted = work.row is not None or work.lane.order is work
-        if wanted and not work.cancels:
+        if wanted and not work.cancels and not work.filled:
             self._recorder.commit(durable=True)
             self.send(work)
         else:
