@@ -18,9 +18,10 @@ from stratnb.exchange.base import Execution, OrderReport
 from stratnb.exchange.paper import PaperExchange
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, PURPOSES, Order
+from stratnb.multi.clock import Clock
 from stratnb.multi.lane import Working
 from stratnb.multi.order_ids import order_id
-from stratnb.multi.orders import Clock, Orders
+from stratnb.multi.orders import Orders
 from stratnb.multi.settings import OrderSettings
 
 LOST = RetryLater("answer_lost", "the test says so")

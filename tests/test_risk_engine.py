@@ -17,8 +17,8 @@ from stratnb.engine import Engine
 from stratnb.errors import ConfigError, Refused, RetryLater
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
+from stratnb.multi.clock import Clock
 from stratnb.multi.kill_file import KillFile
-from stratnb.multi.orders import Clock
 from stratnb.multi.watch import Watch, prices_are_live, watches
 from stratnb.services.ledger import AccountLimits
 from stratnb.services.limits import change_limits

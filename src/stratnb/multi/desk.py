@@ -22,12 +22,13 @@ from stratnb.exchange.base import Feed
 from stratnb.exchange.paper import PaperExchange, unreliable
 from stratnb.kernels import layout as at
 from stratnb.model import Market
+from stratnb.multi.clock import Clock
 from stratnb.multi.context import StrategyContext, open_context
 from stratnb.multi.creation import Creator
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.loader import Loader
 from stratnb.multi.orchestrator import TradingOrchestrator
-from stratnb.multi.orders import Clock, Orders
+from stratnb.multi.orders import Orders
 from stratnb.multi.recorder import Recorder
 from stratnb.multi.records import Policy, State, StrategyRecord, SwitchRow, strategy_id
 from stratnb.multi.recovery import Recovery

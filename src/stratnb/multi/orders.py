@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,24 +17,17 @@ from stratnb.errors import Halt, Refused, RetryLater, StratnbError
 from stratnb.exchange.base import Exchange, OrderReport
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, Order, OrderState, Purpose, Side
+from stratnb.multi.clock import Clock
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.order_ids import order_id, purpose_of
 from stratnb.multi.recorder import Recorder
-from stratnb.multi.reports import new_fills, overfill, shrink_order, unowned
+from stratnb.multi.reports import is_same, new_fills, overfill, shrink_order, unowned
 from stratnb.multi.settings import OrderSettings
 
-__all__ = ["Clock", "Orders", "Working"]
+__all__ = ["Orders", "Working"]
 
 Floats = npt.NDArray[np.float64]
 ENDED_KEPT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """The machine's time, for what cannot wait for candles: seconds that never go back, and a way to wait."""
-
-    now_s: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
 
 
 class Orders:
@@ -44,7 +35,8 @@ class Orders:
 
     `sequence` is the number of the newest order id. `on_fills` books what an order executed. `on_trouble` is told
     "failed" (a call), "lost" (the outcome is unknown), "notice" and "reduce" (it still is), "resolved", "denied" (it
-    would close more than its strategy has) and "overfill" (more was filled than should have been).
+    would close more than its strategy has) and "overfill" (more was filled than should have been). `ended` finds an
+    order that ended long ago, or in an earlier run, by its id.
     """
 
     def __init__(
@@ -72,6 +64,7 @@ class Orders:
         self._partial: dict[str, Working] = {}
         self._ended: dict[str, Working] = {}
         self._trouble = asyncio.Event()
+        self.ended: Callable[[str], Working | None] = lambda order_id: None
         self.generation = 0
         self.sequence = 0
 
@@ -147,7 +140,7 @@ class Orders:
         key = (lane.context.strategy_id, self._now_ms(), purpose, reason)
         side: Side = "buy" if sign > 0 else "sell"
         planned = self._planned.get(key)
-        if planned and (planned.order.side, planned.order.quantity) == (side, quantity) and _same(planned.row, row):
+        if planned and (planned.order.side, planned.order.quantity) == (side, quantity) and is_same(planned.row, row):
             return self._planned.pop(key)
         self.sequence += 1
         order = Order(
@@ -302,7 +295,8 @@ class Orders:
         if report.order_id in self._unknown:
             self._found(self._unknown[report.order_id], report)
             return True
-        work = self._live.get(report.order_id) or self._ended.get(report.order_id)
+        key = report.order_id
+        work = self._live.get(key) or self._ended.get(key) or self.ended(key)
         if work is not None:
             self.take(work, report)
             self._recorder.changed()
@@ -500,10 +494,3 @@ class Orders:
     def _publish(work: Working, type_: str, payload: dict[str, Any], source: str = "exchange") -> None:
         publish = work.lane.context.events.publish
         publish(type_, correlation_id=work.correlation or None, source=source, payload=payload)
-
-
-def _same(before: Floats | None, now: Floats | None) -> bool:
-    """Return whether two orders would execute alike: what a person did after a restart may have changed that."""
-    if before is None or now is None:
-        return before is now
-    return bool(np.array_equal(before[: at.F_REALIZED], now[: at.F_REALIZED]))
