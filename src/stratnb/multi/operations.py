@@ -146,7 +146,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
             )
             self._take(self._record.desk)
             try:
-                await self._record.restore()
+                self.kill_switch.go_on(await self._record.restore())
             except BaseException:
                 await self._give_up(self._record)
                 raise

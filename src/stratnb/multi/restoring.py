@@ -93,6 +93,7 @@ async def restore(desk: Desk, reader: JournalReader, *, lost: int = 0) -> None:
     if lost:
         _halt_lost(desk, reader, lost)
     desk.trouble.restored()
+    desk.router.enforce()
     desk.router.done()
 
 
