@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,12 @@ def test_killed_in_the_middle_of_a_kill_it_goes_on_with_it(holding: Path, tmp_pa
     for nth in range(1, points + 1, STRIDE):
         folder, messages = tmp_path / str(nth), Messages()
         shutil.copytree(holding, folder)
-        _, status = os.waitpid(fork(lambda path=folder / "j.sqlite", nth=nth: pull(path, nth)), 0)  # type: ignore[misc]
+        _, status = os.waitpid(fork(partial(pull, folder / "j.sqlite", nth)), 0)
         assert os.WIFSIGNALED(status)
         assert os.WTERMSIG(status) == signal.SIGKILL
         with opened(folder / "j.sqlite", notifier=messages) as engine:
             engine.list()
-            insist(lambda engine=engine: settled(engine))
+            insist(partial(settled, engine))
             if engine.desk.services.risk.state == "HALTED":
                 assert ended(engine).fills == twin.fills, nth
                 assert not engine.desk.orders.live()
