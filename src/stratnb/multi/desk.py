@@ -233,6 +233,8 @@ class Desk:
             now_ms=self.now_ms,
         )
         self._lanes[key] = Lane(context, number, self.registry.get(key).code, self.recovery.breaker(key))
+        if not market.active:
+            self.services.risk.stand(key, "market_unusable")
         rows = self.services.candles.rows(market.symbol)
         if len(rows):
             context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]

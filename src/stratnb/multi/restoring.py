@@ -154,7 +154,7 @@ def _books(desk: Desk, reader: JournalReader) -> list[str]:
         if not _restored(reader, key, lane.context.book.row):
             damaged.append(key)
         lane.context.book.row[at.B_MARKET] = number
-        lane.context.book.row[at.B_RISK + at.K_BLOCK] = 0.0
+        desk.services.risk.block(None, key)
         lane.funded = float(lane.context.book.row[at.B_FUNDING])
         _history(lane, reader, record.loaded_ms)
         if key in damaged:
