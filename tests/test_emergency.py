@@ -15,9 +15,10 @@ import pytest
 from crash_harness import add_up, dying, ended, insist
 from forked import fork
 from stratnb.engine import Engine
-from stratnb.errors import RetryLater
+from stratnb.errors import Refused, RetryLater
 from stratnb.journal.check import check_journal
 from stratnb.kernels import layout as at
+from stratnb.multi import emergency
 from trading_cases import FREE, LONG, document, flat, market, registered, series
 
 ROWS = [*flat(1, volume=LONG), *flat(2), *flat(1, volume=LONG), *flat(6)]
@@ -123,3 +124,48 @@ def settled(engine: Engine) -> None:
     """Raise while the outcome of an order is not known."""
     if engine.desk.orders.unresolved:
         raise RetryLater("order_unresolved", "not yet")
+
+
+@pytest.mark.parametrize("leg", ["ask", "answer"])
+def test_a_stop_that_flattens_waits_for_an_order_without_an_answer_and_closes_the_others(leg: str) -> None:
+    engine = Engine("stopped", candles=series(ROWS), markets=[market()], cash=1e6, limits=FREE, orders=FAST)
+    with engine:
+        engine.set_mode("parallel")
+        for number in range(SEVERAL):
+            engine.activate(engine.add(document(f"holds-{number}")))
+        engine.step(2)
+        lost = [leg]
+
+        def line(at_leg: str, at_call: str) -> None:
+            if (at_leg, at_call) == (leg, "submit") and lost:
+                lost.clear()
+                raise RetryLater("answer_lost", "the test says so")
+
+        engine.desk.exchange.line = line
+        engine.stop(flatten=True)
+        assert not lost
+        assert [lane.context.book.quantity for lane in engine.desk.lanes()] == [0.0] * SEVERAL
+        assert engine.state == "stopped"
+        add_up(engine)
+
+
+def test_a_stop_that_cannot_close_one_closes_the_others_stops_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emergency, "STOP_LIMIT_S", 0.05)
+    engine = Engine("stopped", candles=series(ROWS), markets=[market()], cash=1e6, limits=FREE, orders=FAST)
+    with engine:
+        engine.set_mode("parallel")
+        for number in range(SEVERAL):
+            engine.activate(engine.add(document(f"holds-{number}")))
+        engine.step(2)
+        first = engine.list()[0].strategy_id
+
+        def dead(at_leg: str, at_call: str) -> None:
+            if at_call == "query" or engine.desk.orders.sequence == SEVERAL + 1:
+                raise RetryLater("answer_lost", "the test says so")
+
+        engine.desk.exchange.line = dead
+        with pytest.raises(Refused, match=first) as caught:
+            engine.stop(flatten=True)
+        assert caught.value.code == "order_unresolved"
+        assert [lane.context.book.quantity for lane in engine.desk.lanes()] == [1.0] + [0.0] * (SEVERAL - 1)
+        assert engine.state == "stopped"

@@ -5,14 +5,40 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 
-from stratnb.errors import StratnbError
+from stratnb.errors import Refused, StratnbError
 from stratnb.kernels import layout as at
 from stratnb.multi.desk import Desk
 from stratnb.multi.lane import Lane, Working
 
-__all__ = ["KillSwitch"]
+__all__ = ["KillSwitch", "close_all"]
+
+STOP_LIMIT_S, LOOK_S = 30.0, 0.01
 
 log = logging.getLogger(__name__)
+
+
+async def close_all(desk: Desk, reason: int) -> None:
+    """Close every position; one whose order has no answer is waited for while the others are closed.
+
+    What is still open after 30 s is `Refused` (`order_unresolved`).
+    """
+    left, until_s = list(desk.everyone()), desk.orders.clock.now_s() + STOP_LIMIT_S
+    while left := [lane for lane in left if not _is_closed(desk, lane, reason)]:
+        if desk.orders.clock.now_s() >= until_s:
+            keys = [lane.context.strategy_id for lane in left]
+            text = f"positions of {', '.join(keys)} are still open: the outcome of an order of each is not known"
+            raise Refused("order_unresolved", text, value=keys, hint="the exchange is being asked; try again later")
+        await desk.orders.clock.sleep(LOOK_S)
+
+
+def _is_closed(desk: Desk, lane: Lane, reason: int) -> bool:
+    try:
+        desk.close_now(lane, reason)
+    except Refused as error:
+        if error.code != "order_unresolved":
+            raise
+        return False
+    return True
 
 
 class KillSwitch:
