@@ -71,8 +71,9 @@ def test_executing_twice_gives_the_same_rows_and_one_execution(path: Path) -> No
     book = PaperBook(path)
     book.accept(order(1), None)
     first = book.execute("o1", row(2_000.0)[None], 3_000)
-    again = book.execute("o1", row(2_500.0, 99.0)[None], 4_000)
+    again = book.execute("o1", row(2_500.0, 99.0)[None], 3_000)
     assert np.array_equal(first, again)
+    assert len(book.execute("o1", row(3_500.0, 99.0)[None], 4_000)) == 0  # that was heard before
     assert len(book.executions(0, 9_999)) == 1
     assert len(book.execute("unknown", row()[None], 4_000)) == 0
 
@@ -105,12 +106,12 @@ def test_a_cancel_tells_what_became_of_the_order(path: Path) -> None:
     book = PaperBook(path)
     book.accept(order(1), None)
     book.accept(order(2), row())
-    assert book.cancel("o1") == "CANCELED"
-    assert book.cancel("o1") == "CANCELED"
-    assert book.cancel("o2") == "FILLED"
+    assert book.cancel("o1", 4_000) == "CANCELED"
+    assert book.cancel("o1", 4_000) == "CANCELED"
+    assert book.cancel("o2", 4_000) == "FILLED"
     assert len(book.execute("o1", row()[None], 5_000)) == 0
     with pytest.raises(Refused) as caught:
-        book.cancel("o3")
+        book.cancel("o3", 4_000)
     assert caught.value.code == "order_not_found"
 
 
@@ -121,7 +122,7 @@ def test_two_clients_share_a_file(path: Path) -> None:
         two.accept(order(1), None)
     first = two.execute("o1", row(2_000.0)[None], 3_000)
     assert np.array_equal(one.execute("o1", row(1.0, 5.0)[None], 3_000), first)
-    assert one.cancel("o1") == "FILLED"
+    assert one.cancel("o1", 4_000) == "FILLED"
     assert one.executions(0, 9_999)[0].fill_id == two.executions(0, 9_999)[0].fill_id == "o1.0"
 
 
@@ -210,6 +211,9 @@ def test_a_rewound_book_knows_nothing_of_later_times(path: Path) -> None:
     assert [report.order_id for report in book.working(9_000)] == [order(1).order_id]
     assert book.report(order(3).order_id, 9_000) is None
     assert book.position("AAA/USDT", 9_000) == 2.0
-    assert book.cancel(order(1).order_id) == "CANCELED"
+    assert book.cancel(order(1).order_id, 1_400) == "CANCELED"
     book.rewind(1_500)
+    assert book.working(9_000) == ()
+    book.rewind(1_300)
+    assert [report.order_id for report in book.working(9_000)] == [order(1).order_id]
     assert len(book.executions(0, 9_000)) == 1

@@ -12,9 +12,9 @@ from stratnb.engine import Engine
 from stratnb.errors import RetryLater
 from stratnb.events import Event
 from stratnb.kernels import layout as at
+from stratnb.multi.clock import Clock
 from stratnb.multi.health import HealthWatch
 from stratnb.multi.lane import Lane
-from stratnb.multi.orders import Clock
 from trading_cases import BOOM, FREE, document, flat, market, registered, series
 
 

@@ -15,9 +15,11 @@ import pytest
 
 import stratnb
 from stratnb import ConfigError, Halt, Refused
+from stratnb.engine import Engine
 from stratnb.hosted import EngineProcess, account_of, hosted
 from stratnb.hosting import HostConfig, host, load_host_config
 from stratnb.journal import JournalReader
+from stratnb.services.telegram import TOKEN, Answer, TelegramNotifier
 
 LIMIT_S = 60.0
 TOML = """
@@ -127,6 +129,44 @@ def test_paths_are_of_the_files_folder(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_journal_in_the_engines_part_is_sent_up(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.journal"):
         load_host_config(written(tmp_path, '[engine]\njournal = "a.sqlite"\n'))
+
+
+NOTIFIER = 'journal = "a.sqlite"\n[notifier]\nkind = "telegram"\nchats = [42]\n'
+
+
+def test_a_notifier_takes_its_secret_from_the_environment_and_never_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TOKEN, raising=False)
+    with pytest.raises(ConfigError, match=TOKEN) as refused:
+        load_host_config(written(tmp_path, NOTIFIER + 'token = "123:secret"\ncolour = "red"\n'))
+    codes = {finding.path: finding.code for finding in refused.value.findings}
+    assert codes == {"notifier.token": "secret_in_file", "notifier.colour": "unknown_key"}
+    assert "123:secret" not in str(refused.value) + repr(refused.value.findings)
+    with pytest.raises(ConfigError, match="is not set") as refused:
+        load_host_config(written(tmp_path, NOTIFIER))
+    assert [finding.code for finding in refused.value.findings] == ["secret_missing"]
+    monkeypatch.setenv(TOKEN, "123:secret")
+    found = load_host_config(written(tmp_path, NOTIFIER))
+    assert found.notifier is not None
+    assert found.notifier.chats == ("42",)
+    assert "123:secret" not in repr(found)
+
+
+def test_a_hosted_engine_has_its_notifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "123:secret")
+    sent: list[str] = []
+    monkeypatch.setattr(TelegramNotifier, "_post", lambda self, chat, text: sent.append(text) or Answer())
+    ended = threading.Event()
+
+    def ready(engine: Engine) -> None:
+        engine.test_notifier("me")
+        ended.set()
+
+    assert host(load_host_config(written(tmp_path, NOTIFIER)), ready=ready, ended=ended) == 0
+    assert [text for text in sent if "asked for by me" in text]
+    journal = b"".join(path.read_bytes() for path in tmp_path.glob("a*sqlite*"))
+    assert b"123:secret" not in journal
 
 
 def test_a_bad_strategy_ends_the_start_with_its_name(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from stratnb.exchange.base import Execution, OrderReport
 from stratnb.exchange.paper import PaperExchange
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, PURPOSES, Order
+from stratnb.multi.clock import Clock
 from stratnb.multi.lane import Working
 from stratnb.multi.order_ids import order_id
-from stratnb.multi.orders import Clock, Orders
+from stratnb.multi.orders import Orders
 from stratnb.multi.settings import OrderSettings
 
 LOST = RetryLater("answer_lost", "the test says so")
@@ -543,10 +544,49 @@ def test_a_part_is_asked_for_again_until_the_order_has_ended() -> None:
     assert (work.filled, len(bench.fills), len(asked)) == (2.0, 4, 3)
 
 
+def test_a_part_that_cannot_be_asked_for_is_not_an_outcome_that_is_unknown() -> None:
+    """Its state is known as of before, however long the exchange is silent: nobody is told, nothing is reduced."""
+    bench = Bench()
+    work = working(bench)
+    bench.clock_s = 5_000.0
+    bench.exchange.script["ask", "query"] = [LOST] * 50
+    told(bench, work, "PARTIAL", part(work, 1, 0.5))
+
+    async def run() -> None:
+        task = asyncio.create_task(bench.orders.resolve())
+        while bench.exchange.calls("query") < 40:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    RUNNER.run(run())
+    assert (work.state, bench.trouble, bench.orders.unresolved) == ("PARTIAL", [], False)
+
+
+def test_an_order_with_a_part_that_the_exchange_does_not_know_any_more_is_never_sent_again() -> None:
+    bench = Bench()
+    work = working(bench)
+    told(bench, work, "PARTIAL", part(work, 1, 0.5))
+    bench.exchange.query = lambda order_id, until_ms: None  # type: ignore[method-assign]
+
+    async def run() -> None:
+        task = asyncio.create_task(bench.orders.resolve())
+        while not work.is_final and bench.clock_s < 500.0:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    RUNNER.run(run())
+    assert (work.state, work.filled, bench.exchange.calls("submit")) == ("CANCELED", 0.5, 1)
+    assert (bench.lane.order, bench.row[at.B_ORDER], bench.row[at.B_QUANTITY]) == (None, at.ORDER_NONE, 0.5)
+    assert "lost" in bench.trouble
+
+
 def test_the_rest_of_an_entry_nobody_wants_is_canceled_and_what_it_filled_meanwhile_is_booked() -> None:
     bench = Bench()
     work = working(bench)
     told(bench, work, "PARTIAL", part(work, 1, 0.5))
+    bench.exchange.script["ask", "query"] = [LOST]
     bench.orders.withdraw(bench.lane)
     bench.orders.flush()
     assert work.state == "UNKNOWN"

@@ -105,10 +105,10 @@ def test_a_close_cancels_what_is_left_of_its_entry(tmp_path: Path) -> None:
         filled(engine, work, 0.4, "PARTIAL")
         assert engine.close_position(key)
         assert lane.context.book.is_flat
-        assert work.state == "UNKNOWN"  # canceled after a part of it: it may have filled more meanwhile
+        assert (work.state, work.filled) == ("CANCELED", 0.4)  # asked at once what else it had filled
+        assert not engine.desk.orders.unresolved
         engine.step(3)
         assert lane.context.book.is_flat
-        assert (work.state, work.filled) == ("CANCELED", 0.4)
         assert engine.desk.exchange.working(engine.desk.now_ms()) == ()
         add_up(engine)
     assert check_journal(path).faults == ()
@@ -186,4 +186,46 @@ def test_too_much_that_came_while_the_engine_was_away_is_closed_after_the_restar
         engine.step(1)
         assert book.quantity == 1.0
         add_up(engine)
+    assert check_journal(path).faults == ()
+
+
+def told(engine: Engine, order_id: str) -> bool:
+    """Tell the engine again all that the exchange knows of an order; return whether it knows it."""
+    report = engine.desk.exchange.book.report(order_id, engine.desk.now_ms())
+    assert report is not None
+    return engine.desk.orders.hear(report)
+
+
+def test_parts_a_cancel_and_too_much_told_twice_and_over_a_restart_are_booked_once_each(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with opened(path) as engine:
+        key = entering(engine)
+        lane = engine.desk.lane(key)
+        book, work = lane.context.book, lane.order
+        assert work is not None
+        filled(engine, work, 0.25, "PARTIAL")
+        filled(engine, work, 0.25, "PARTIAL")
+        assert told(engine, work.order_id)
+        assert engine.cancel_order(key)
+        assert (work.state, work.filled, book.quantity) == ("CANCELED", 0.5, 0.5)
+        filled(engine, work, 0.25, "CANCELED")  # it was on its way when the cancel arrived
+        assert told(engine, work.order_id)
+        assert (work.state, work.filled, book.quantity, book.row[at.B_ORDER]) == ("CANCELED", 0.75, 0.75, at.ORDER_NONE)
+    with opened(path) as engine:
+        engine.list()
+        book = engine.desk.lane(key).context.book
+        assert told(engine, work.order_id)
+        assert book.quantity == 0.75
+        filled(engine, work, 0.5, "CANCELED")  # a quarter of it is too much
+        assert told(engine, work.order_id)
+        assert (book.quantity, book.row[at.B_ORDER_QUANTITY]) == (1.25, 0.25)
+        assert not engine.desk.orders.hear(OrderReport("snb-nobody", SYMBOL, "FILLED", ()))
+        engine.step(1)
+        assert book.quantity == 1.0
+        add_up(engine)
+    with opened(path) as engine:
+        engine.list()
+        book = engine.desk.lane(key).context.book
+        assert [fill.quantity for fill in book.fills()] == [0.25, 0.25, 0.25, 0.5, 0.25]
+        assert book.quantity == 1.0
     assert check_journal(path).faults == ()

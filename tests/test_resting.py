@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forked import fork
 from stratnb.engine import Engine
 from stratnb.exchange.book import PaperBook
+from stratnb.journal.check import check_journal
 from stratnb.kernels import layout as at
 from stratnb.model import Order
 from stratnb.parity import parity
@@ -152,25 +156,71 @@ def test_paper_rests_alike(name: str, primary: str) -> None:
     assert verdict.trades > 3
 
 
+ENDS = (7, 8, 35, 51, 76, 128, 173, 210, 260)  # limits rest there, or between two parts
+FAST = {"query_delays_s": (0.002,), "absences": 2, "absence_spacing_s": 0.0, "unknown_grace_s": 0.0}
+
+
 @pytest.mark.parametrize("name", ["limit", "share"])
 def test_a_restart_in_the_middle_changes_nothing(name: str, tmp_path: Path) -> None:
     known, candles = market(kind="linear", max_leverage=20.0), wander(260, 11, gaps=5, move=0.003)
     whole = backtest(RESTING[name], candles, market=known, limits=FREE)
     assert len(whole.fill_rows) > 6
     options: dict[str, Any] = {"candles": candles, "markets": [known], "limits": FREE, "journal": tmp_path / "j.sqlite"}
-    rested, done = set(), 0
-    while done < len(candles):
-        with Engine("resting", **options) as engine:
-            if not done:
+    rested: set[str] = set()
+    for end in ENDS:
+        with Engine("resting", **options, orders=FAST) as engine:
+            if end == ENDS[0]:
                 key = engine.add(RESTING[name], candles.symbol)
                 engine.activate(key)
-            done += engine.step(min(13, len(candles) - done))
+            engine.list()
+            engine.step(end - engine.desk.feed.position)
             lane = engine.desk.lane(key)
             rested.add(lane.order.state if lane.order else "")
             fills = np.array(lane.context.book.fill_rows).reshape(-1, at.W_FILL)
-            assert lane.context.book.row[at.B_EQUITY] == whole.equity_curve[done - 1]
-    assert rested & {"OPEN", "PARTIAL"}
+            assert lane.context.book.row[at.B_EQUITY] == whole.equity_curve[end - 1]
+    assert rested >= ({"OPEN", "PARTIAL"} if name == "share" else {"OPEN"})
     assert np.array_equal(fills, whole.fill_rows)
+
+
+PARTS = [(100, 100, 100, 100, 2.0), (100, 100, 100, 100, 3.0), (100, 100, 97, 97, 2.0), (97, 97, 97, 97, 50.0)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a child is forked")
+@pytest.mark.parametrize(("leg", "call"), [("ask", "cancel"), ("answer", "cancel"), ("ask", "submit")])
+def test_killed_between_the_parts_it_goes_on_as_if_never_stopped(leg: str, call: str, tmp_path: Path) -> None:
+    """The candle that fills a third part touches the stop: the rest is canceled, the stop sent, and then it dies."""
+    doc = document(
+        market={"kind": "linear", "direction": "both"},
+        exits={"stop_loss": {"fraction": 0.02}},
+        execution={"simulation": {"slippage": 0.0, "max_participation": 0.1}},
+    )
+    known, candles = market(kind="linear"), series([*flat(1, volume=LONG), *PARTS, *flat(3, 97.0)])
+    whole = backtest(doc, candles, market=known, limits=FREE)
+    assert [f.quantity for f in whole.all_fills] == [0.2, 0.3, 0.2, 0.7]
+    options: dict[str, Any] = {"candles": candles, "markets": [known], "limits": FREE, "journal": tmp_path / "j.sqlite"}
+
+    def die(at_leg: str, at_call: str) -> None:
+        if (at_leg, at_call) == (leg, call):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def run() -> None:
+        with Engine("resting", **options) as engine:
+            engine.activate(engine.add(doc, candles.symbol))
+            engine.step(3)
+            engine.desk.exchange.line = die
+            engine.step(1)
+
+    pid = fork(run)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status)
+    with Engine("resting", **options) as engine:
+        (record,) = engine.list()
+        engine.step(len(candles) - engine.desk.feed.position)
+        book = engine.desk.lane(record.strategy_id).context.book
+        assert np.array_equal(np.array(book.fill_rows), whole.fill_rows)
+        assert engine.desk.exchange.position(candles.symbol, engine.desk.now_ms()) == 0.0
+        assert engine.desk.orders.live() == ()
+    assert check_journal(options["journal"]).faults == ()
 
 
 def test_an_expired_entry_is_told() -> None:
@@ -207,5 +257,6 @@ def test_the_book_of_the_exchange_keeps_parts(tmp_path: Path) -> None:
     book.rewind(3_000)
     told = book.report("o1", 9_999)
     assert told is not None and (told.state, len(told.executions)) == ("OPEN", 2)
-    assert book.cancel("o1") == "CANCELED"
+    assert book.cancel("o1", 3_500) == "CANCELED"
+    assert len(book.execute("o1", rows[2:], 4_000)) == 0  # it has ended; what it filled before is not told again
     assert book.position("AAA/USDT", 9_999) == 2.0

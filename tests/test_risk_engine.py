@@ -17,13 +17,15 @@ from stratnb.engine import Engine
 from stratnb.errors import ConfigError, Refused, RetryLater
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
+from stratnb.multi.clock import Clock
 from stratnb.multi.kill_file import KillFile
-from stratnb.multi.orders import Clock
 from stratnb.multi.watch import Watch, prices_are_live, watches
+from stratnb.parity import parity
+from stratnb.research.backtest import backtest
 from stratnb.services.ledger import AccountLimits
 from stratnb.services.limits import change_limits
 from stratnb.strategy.sections import Risk
-from trading_cases import DAY, FREE, LONG, START_MS, document, flat, market, registered, series
+from trading_cases import DAY, FREE, LONG, START_MS, document, flat, market, registered, series, wander
 
 FAST = {"query_delays_s": (0.005,), "absences": 2, "absence_spacing_s": 0.0, "unknown_grace_s": 0.0}
 
@@ -34,10 +36,10 @@ def test_blocks() -> Iterator[None]:
         yield
 
 
-def engine_on(rows: list[Any], *labels: str, limits: AccountLimits = FREE, doc: Any = None, **options: Any) -> Engine:
+def engine_on(rows: Any, *labels: str, limits: AccountLimits = FREE, doc: Any = None, **options: Any) -> Engine:
     """Return an engine with active strategies of one market."""
     given = {"markets": [market()], "cash": 10_000.0, "mode": "parallel", "limits": limits, **options}
-    engine = Engine("risky", candles=series(rows), **given)
+    engine = Engine("risky", candles=series(rows) if isinstance(rows, list) else rows, **given)
     known = {record.label for record in engine.list()}
     for label in labels or ("a",):
         if label not in known:
@@ -465,3 +467,55 @@ def test_the_picture_is_that_of_the_rows_and_not_made_anew_each_time() -> None:
         engine.reduce("", "me", "x")
         assert picture.view().scopes[0].state == "REDUCING"
         assert math.isfinite(view.scopes[0].peak)
+
+
+# A market that is halted.
+
+
+def test_a_halted_market_denies_every_entry_in_a_backtest_and_on_paper_alike() -> None:
+    halted, candles = market(active=False), wander(300, 5)
+    runs = [backtest(document(), candles, market=halted, limits=FREE, tier=tier) for tier in ("scan", "fused")]
+    assert [len(run.fill_rows) for run in runs] == [0, 0]
+    assert runs[0].denials == runs[1].denials
+    assert {*runs[0].denials} == {"market_unusable"}
+    with engine_on(candles, markets=[halted]) as engine:
+        engine.step(300)
+        (key,) = keys(engine)
+        assert engine.desk.services.risk.denials[key] == dict(runs[0].denials)
+        assert engine.desk.orders.sequence == 0
+        denied = told(engine, "RISK_DENIED")
+    assert {event["code"] for event in denied} == {"market_unusable"}
+    assert len(denied) > 20
+    verdict = parity(document(), candles, market=halted, limits=FREE)
+    assert verdict, str(verdict)
+
+
+def test_a_position_in_a_market_that_is_halted_keeps_its_exits_and_nothing_is_added(tmp_path: Path) -> None:
+    rows = [*flat(1, volume=LONG), *flat(2), (100, 100, 97, 97), *flat(2, 97.0), *flat(1, 97.0, LONG), *flat(3, 97.0)]
+    path = tmp_path / "j.sqlite"
+    with engine_on(rows, journal=path) as engine:
+        engine.step(2)
+        (key,) = keys(engine)
+        assert row_of(engine, key)[at.B_QUANTITY] == 1.0
+    with engine_on(rows, journal=path, markets=[market(active=False)], orders=FAST) as engine:
+        engine.list()
+        engine.desk.exchange.line = lost_once("answer", "submit")  # the outcome of the stop is not known for a moment
+        engine.step(6)
+        assert [fill.reason for fill in engine.desk.lane(key).context.book.fills()] == ["entry", "stop"]
+        assert engine.desk.services.risk.denials[key] == {"market_unusable": 1}
+    with engine_on(rows, journal=path) as engine:
+        engine.step(2)
+        assert engine.desk.services.risk.denials[key] == {"market_unusable": 1}
+        assert row_of(engine, key)[at.B_RISK + at.K_BLOCK] == 0.0
+
+
+def lost_once(leg: str, call: str) -> Any:
+    """Return a line that loses one leg of a call, once."""
+    lost: list[str] = []
+
+    def line(at_leg: str, at_call: str) -> None:
+        if (at_leg, at_call) == (leg, call) and not lost:
+            lost.append(call)
+            raise RetryLater("answer_lost", "the test says so")
+
+    return line

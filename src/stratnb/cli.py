@@ -70,6 +70,8 @@ def run(
     with reported():
         told = load_host_config(config)
         typer.echo(f"Journal  {told.journal}\nTokens   {told.tokens}/operator.token, owner.token")
+        if told.notifier is not None:
+            typer.echo(f"Messages {told.notifier.kind}, chats: {', '.join(told.notifier.chats)}")
         raise typer.Exit(host(told, ready=lambda engine: typer.echo(f"Running  {engine!r}")))
 
 

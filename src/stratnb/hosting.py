@@ -9,6 +9,7 @@ import signal
 import threading
 import tomllib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,8 @@ from stratnb.kernels import loop
 from stratnb.kernels.beside import prepare
 from stratnb.market_data import load_candles
 from stratnb.multi.settings import engine_settings
+from stratnb.services.notify import Notifier
+from stratnb.services.telegram import TOKEN, TelegramSettings
 
 __all__ = ["HostConfig", "HostedStrategy", "host", "load_host_config"]
 
@@ -46,7 +49,8 @@ class HostedStrategy(BaseModel):
 class HostConfig(BaseModel):
     """What an engine is started with; without `candles` it trades on the synthetic market.
 
-    `engine` holds settings of the engine; `modules` are imported first, for blocks of your own.
+    `engine` holds settings of the engine; `modules` are imported first, for blocks of your own. `notifier` says where
+    messages go; its secret comes from the environment or the keyring.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +63,7 @@ class HostConfig(BaseModel):
     modules: tuple[str, ...] = ()
     engine: dict[str, Any] = Field(default_factory=dict)
     strategies: tuple[HostedStrategy, ...] = ()
+    notifier: TelegramSettings | None = None
 
     @property
     def tokens(self) -> Path:
@@ -106,6 +111,7 @@ def _checked(values: dict[str, Any], folder: Path) -> tuple[HostConfig | None, l
         findings += [replace(found, path=f"engine.{found.path}") for found in error.findings]
     if config is None:
         return None, findings
+    findings += _missing_secret(config)
     candles = tuple(folder / each.expanduser() for each in config.candles)
     findings += [
         Finding("candles", "file_not_found", f"{str(each)!r} does not exist", value=str(each), hint="give another path")
@@ -116,14 +122,36 @@ def _checked(values: dict[str, Any], folder: Path) -> tuple[HostConfig | None, l
     return config.model_copy(update=whole), findings
 
 
+def _missing_secret(config: HostConfig) -> list[Finding]:
+    """Return that the notifier's secret is not set, or nothing."""
+    try:
+        if config.notifier is not None:
+            config.notifier.notifier()
+    except ConfigError as error:
+        return [Finding("notifier", error.code, error.message, value=error.value, hint=error.hint)]
+    return []
+
+
 def _finding(fault: Any) -> Finding:
     where = ".".join(map(str, fault["loc"]))
+    if fault["loc"][0] == "notifier":
+        return _notifier_finding(where, fault)
     if fault["type"] != "extra_forbidden":
         return Finding(where, fault["type"], fault["msg"], value=fault.get("input"))
     known = HostedStrategy.model_fields if len(fault["loc"]) > 1 else HostConfig.model_fields
     close = nearest(str(fault["loc"][-1]), known)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"keys: {', '.join(known)}"
     return Finding(where, "unknown_key", "no such key", value=fault.get("input"), hint=hint)
+
+
+def _notifier_finding(where: str, fault: Any) -> Finding:
+    """Return a fault of the notifier's settings without what was given there: it may be a secret."""
+    if fault["type"] != "extra_forbidden":
+        return Finding(where, fault["type"], fault["msg"])
+    if "token" in where:
+        hint = f"take it out of the file; set {TOKEN} in the environment, or: keyring set stratnb {TOKEN}"
+        return Finding(where, "secret_in_file", "a secret does not belong in a file", hint=hint)
+    return Finding(where, "unknown_key", "no such key", hint=f"keys: {', '.join(TelegramSettings.model_fields)}")
 
 
 def host(
@@ -136,7 +164,8 @@ def host(
     ended = ended or threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with _open(config) as engine:
+        with ExitStack() as last:
+            engine = last.enter_context(_open(config, _notifier(config, last)))
             _load(engine, config)
             if config.start:
                 engine.start()
@@ -152,7 +181,16 @@ def host(
             signal.signal(number, handler)
 
 
-def _open(config: HostConfig) -> Engine:
+def _notifier(config: HostConfig, last: ExitStack) -> Notifier | None:
+    """Return the notifier, if one is asked for; it is closed last."""
+    if config.notifier is None:
+        return None
+    notifier = config.notifier.notifier()
+    last.callback(notifier.close)
+    return notifier
+
+
+def _open(config: HostConfig, notifier: Notifier | None) -> Engine:
     for module in config.modules:
         importlib.import_module(module)
     settings: dict[str, Any] = {"mode": "parallel", **config.engine, "journal": config.journal}
@@ -161,7 +199,7 @@ def _open(config: HostConfig) -> Engine:
     prepare([*loop.EVERY, *(block.step for role in ROLES for block in kinds(role).values())])
     candles = tuple(load_candles(path)[0] for path in config.candles) or None
     speed = math.inf if config.speed == "max" else config.speed
-    return Engine(config.name, candles=candles, speed=speed, **settings)
+    return Engine(config.name, candles=candles, speed=speed, notifier=notifier, **settings)
 
 
 def _load(engine: Engine, config: HostConfig) -> None:

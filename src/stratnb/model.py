@@ -78,7 +78,8 @@ class Market:
     """A tradable market: precision, minimums and fees (fractions of the notional).
 
     `tick` and `lot` are the steps of price and quantity; `inferred` names what was guessed from data; `max_quantity` is
-    the most that one market order takes, None when it is not known.
+    the most that one market order takes, None when it is not known. One that is not `active` is halted or delisted:
+    every entry is denied (`market_unusable`), exits go on where it still trades.
     """
 
     symbol: str
@@ -92,6 +93,7 @@ class Market:
     max_leverage: float = 1.0
     inferred: tuple[str, ...] = ()
     max_quantity: float | None = None
+    active: bool = True
 
     @property
     def base(self) -> str:

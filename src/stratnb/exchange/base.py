@@ -109,8 +109,8 @@ class Exchange(Protocol):
         """
         ...
 
-    def cancel(self, order_id: str) -> OrderState:
-        """Cancel a working order and return its state, whatever that is by now."""
+    def cancel(self, order_id: str, now_ms: int) -> OrderState:
+        """Cancel a working order and return its state, whatever that is by now; `now_ms` is the engine's clock."""
         ...
 
     def query(self, order_id: str, until_ms: int) -> OrderReport | None:

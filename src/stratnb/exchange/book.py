@@ -86,7 +86,10 @@ class PaperBook:
         return state
 
     def execute(self, order_id: str, rows: Floats, now_ms: int) -> Floats:
-        """Fill a working order with these rows and return them; one that was filled before returns its newest rows."""
+        """Fill a working order with these rows and return them; asked twice at a time, those of the first time.
+
+        One that has ended before returns none.
+        """
         return self._execute(order_id, rows, now_ms, "FILLED" if len(rows) else "CANCELED")
 
     def execute_part(self, order_id: str, rows: Floats, now_ms: int) -> Floats:
@@ -97,8 +100,8 @@ class PaperBook:
         with self._transaction():
             found = self._db.execute("select state, symbol from orders where order_id = ?", (order_id,)).fetchone()
             if found is None or found[0] != "OPEN":
-                return self._newest(order_id)
-            known = self._newest(order_id, now_ms)
+                return self._heard(order_id, now_ms)
+            known = self._heard(order_id, now_ms)
             if len(known):
                 return known
             self._insert(order_id, found[1], rows, now_ms)
@@ -107,19 +110,17 @@ class PaperBook:
                 self._db.execute(sql, (state, now_ms, order_id))
         return rows
 
-    def _newest(self, order_id: str, heard_ms: int | None = None) -> Floats:
-        """Return the rows that an order executed at a time, without one at the newest."""
-        sql = (
-            "select fill from executions where order_id = :id and heard_ms is "
-            "coalesce(:ms, (select max(heard_ms) from executions where order_id = :id)) order by seq"
-        )
-        found = self._db.execute(sql, {"id": order_id, "ms": heard_ms})
+    def _heard(self, order_id: str, heard_ms: int) -> Floats:
+        """Return the rows that an order executed at a time."""
+        sql = "select fill from executions where order_id = ? and heard_ms = ? order by seq"
+        found = self._db.execute(sql, (order_id, heard_ms))
         return np.array([fill_from(row[0]) for row in found]).reshape(-1, at.W_FILL)
 
-    def cancel(self, order_id: str) -> OrderState:
+    def cancel(self, order_id: str, now_ms: int) -> OrderState:
         """Cancel an order if it works, and return its state; an unknown one is `Refused`."""
+        sql = "update orders set state = 'CANCELED', closed_ms = ? where order_id = ? and state = 'OPEN'"
         with self._transaction():
-            self._db.execute("update orders set state = 'CANCELED' where order_id = ? and state = 'OPEN'", (order_id,))
+            self._db.execute(sql, (now_ms, order_id))
             found = self._db.execute("select state from orders where order_id = ?", (order_id,)).fetchone()
         if found is None:
             raise Refused("order_not_found", f"order {order_id} is not known", value=order_id, hint="query it again")

@@ -66,10 +66,10 @@ class PaperExchange:
         self._over("answer", "submit")
         return state
 
-    def cancel(self, order_id: str) -> OrderState:
+    def cancel(self, order_id: str, now_ms: int) -> OrderState:
         """Cancel a working order and return its state."""
         self._over("ask", "cancel")
-        state = self.book.cancel(order_id)
+        state = self.book.cancel(order_id, now_ms)
         self._over("answer", "cancel")
         return state
 

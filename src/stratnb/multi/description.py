@@ -73,8 +73,8 @@ class Description:
 
 
 def _changed(before: Market, now: Market) -> str:
-    """Return which fields of a market that both know for certain are not the same."""
-    guessed = {*before.inferred, *now.inferred, "inferred"}
+    """Return which fields of a market that both know for certain are not the same; it may be halted and come back."""
+    guessed = {*before.inferred, *now.inferred, "inferred", "active"}
     names = [name for name in Market.__slots__ if name not in guessed and getattr(before, name) != getattr(now, name)]
     return ", ".join(f"{name} was {getattr(before, name)}, is {getattr(now, name)}" for name in names)
 

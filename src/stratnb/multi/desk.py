@@ -22,12 +22,13 @@ from stratnb.exchange.base import Feed
 from stratnb.exchange.paper import PaperExchange, unreliable
 from stratnb.kernels import layout as at
 from stratnb.model import Market
+from stratnb.multi.clock import Clock
 from stratnb.multi.context import StrategyContext, open_context
 from stratnb.multi.creation import Creator
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.loader import Loader
 from stratnb.multi.orchestrator import TradingOrchestrator
-from stratnb.multi.orders import Clock, Orders
+from stratnb.multi.orders import Orders
 from stratnb.multi.recorder import Recorder
 from stratnb.multi.records import Policy, State, StrategyRecord, SwitchRow, strategy_id
 from stratnb.multi.recovery import Recovery
@@ -232,6 +233,8 @@ class Desk:
             now_ms=self.now_ms,
         )
         self._lanes[key] = Lane(context, number, self.registry.get(key).code, self.recovery.breaker(key))
+        if not market.active:
+            self.services.risk.stand(key, "market_unusable")
         rows = self.services.candles.rows(market.symbol)
         if len(rows):
             context.book.row[at.B_MARK] = rows[-1, at.C_CLOSE]

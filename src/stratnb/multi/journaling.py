@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,14 +26,14 @@ from stratnb.services.trades import trades_of
 if TYPE_CHECKING:
     from stratnb.multi.desk import Desk
 
-__all__ = ["KILLED", "SEQUENCE", "Guard", "JournalRecorder"]
+__all__ = ["CLOSES", "KILLED", "SEQUENCE", "Guard", "JournalRecorder"]
 
 Floats = npt.NDArray[np.float64]
 FLUSH_S = 0.1
 LIVE_S = 0.2
 EQUITY_MS = 60_000
 ROWS = 4_000
-KILLED = "killed"
+KILLED, CLOSES = "killed", "kill_closes"
 SEQUENCE = "order_sequence"
 STATE_CANDLES = 2_000
 UNKEPT = frozenset({"CACHE_HIT", "CACHE_MISS", "CANDLE_ROUTED", "DECISION"})
@@ -177,6 +178,16 @@ class JournalRecorder(Recorder):
         cells = self.desk.services.positions.account.tobytes()
         self._journal.upsert("risk_state", rows.risk_row("", cells) | self._stamp())
         self.commit(durable=True)
+
+    def closes(self, keys: Collection[str], *, begins: bool = False) -> None:
+        """Keep the ids in `meta`; while an instant waits, what has been closed is known as late as its fills."""
+        row = {"key": CLOSES, "value": json.dumps(sorted(keys))}
+        if begins:
+            self._journal.upsert("meta", row)
+        elif keys:
+            self._store.put("meta", row)
+        else:
+            self._store.drop("meta", {"key": CLOSES})
 
     def keep(self, key: str, value: str) -> None:
         """Keep a fact of the whole account under a key."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from stratnb.multi.orders import Clock
+from stratnb.multi.clock import Clock
 
 __all__ = ["KillFile"]
 

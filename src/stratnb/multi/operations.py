@@ -25,7 +25,7 @@ from stratnb.model import Market
 from stratnb.multi.cache_operations import CACHE_OPERATIONS, CacheOperations
 from stratnb.multi.config_operations import CONFIG_OPERATIONS, ConfigOperations
 from stratnb.multi.desk import Desk
-from stratnb.multi.emergency import KillSwitch
+from stratnb.multi.emergency import KillSwitch, close_all
 from stratnb.multi.feeds import candles_of, carry, keep_choices, open_replay, play_history, remove_all
 from stratnb.multi.figure_operations import FIGURE_OPERATIONS, FigureOperations
 from stratnb.multi.health import HealthWatch
@@ -146,7 +146,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
             )
             self._take(self._record.desk)
             try:
-                await self._record.restore()
+                self.kill_switch.go_on(await self._record.restore())
             except BaseException:
                 await self._give_up(self._record)
                 raise
@@ -354,11 +354,13 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
         for lane in self.desk.everyone():
             self.desk.router.drop_entry(lane)
             self.desk.router.done()
+        try:
             if flatten:
-                self.desk.close_now(lane, at.REASON_MANUAL)
-        if self._started:
-            self._started = False
-            self.desk.bus.publish("ENGINE_STOPPED", source="engine", payload={"flatten": flatten})
+                await close_all(self.desk, at.REASON_MANUAL)
+        finally:
+            if self._started:
+                self._started = False
+                self.desk.bus.publish("ENGINE_STOPPED", source="engine", payload={"flatten": flatten})
 
     async def step(self, n: int = 1) -> int:
         """Process up to n instants; the engine counts as started."""

@@ -6,9 +6,8 @@ States and their order are those of trading_rules 2.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,24 +17,17 @@ from stratnb.errors import Halt, Refused, RetryLater, StratnbError
 from stratnb.exchange.base import Exchange, OrderReport
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, Order, OrderState, Purpose, Side
+from stratnb.multi.clock import Clock
 from stratnb.multi.lane import Lane, Working
 from stratnb.multi.order_ids import order_id, purpose_of
 from stratnb.multi.recorder import Recorder
-from stratnb.multi.reports import new_fills, overfill, shrink_order, unowned
+from stratnb.multi.reports import is_same, new_fills, overfill, shrink_order, unowned
 from stratnb.multi.settings import OrderSettings
 
-__all__ = ["Clock", "Orders", "Working"]
+__all__ = ["Orders", "Working"]
 
 Floats = npt.NDArray[np.float64]
 ENDED_KEPT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """The machine's time, for what cannot wait for candles: seconds that never go back, and a way to wait."""
-
-    now_s: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
 
 
 class Orders:
@@ -43,7 +35,8 @@ class Orders:
 
     `sequence` is the number of the newest order id. `on_fills` books what an order executed. `on_trouble` is told
     "failed" (a call), "lost" (the outcome is unknown), "notice" and "reduce" (it still is), "resolved", "denied" (it
-    would close more than its strategy has) and "overfill" (more was filled than should have been).
+    would close more than its strategy has) and "overfill" (more was filled than should have been). `ended` finds an
+    order that ended long ago, or in an earlier run, by its id.
     """
 
     def __init__(
@@ -71,6 +64,7 @@ class Orders:
         self._partial: dict[str, Working] = {}
         self._ended: dict[str, Working] = {}
         self._trouble = asyncio.Event()
+        self.ended: Callable[[str], Working | None] = lambda order_id: None
         self.generation = 0
         self.sequence = 0
 
@@ -146,7 +140,7 @@ class Orders:
         key = (lane.context.strategy_id, self._now_ms(), purpose, reason)
         side: Side = "buy" if sign > 0 else "sell"
         planned = self._planned.get(key)
-        if planned and (planned.order.side, planned.order.quantity) == (side, quantity) and _same(planned.row, row):
+        if planned and (planned.order.side, planned.order.quantity) == (side, quantity) and is_same(planned.row, row):
             return self._planned.pop(key)
         self.sequence += 1
         order = Order(
@@ -223,7 +217,7 @@ class Orders:
         try:
             self._recorder.check_sending()
             if work.cancels:
-                state = self._exchange.cancel(work.order_id)
+                state = self._exchange.cancel(work.order_id, self._now_ms())
             else:
                 state = self._exchange.submit(work.order, work.row)
                 self._publish(work, "ORDER_SENT", {"order_id": work.order_id})
@@ -247,14 +241,22 @@ class Orders:
         """Take over the state that the exchange told."""
         if state == "FILLED" and work.row is not None and not work.cancels:
             self.executed(work, work.row[None])
-        elif state == "FILLED":
-            self._lost(work, RetryLater("filled_meanwhile", f"{work.order_id} was filled", hint="query it"))
-        elif state == "CANCELED" and work.state == "PARTIAL":
-            self._lost(work, RetryLater("canceled_partly", f"{work.order_id} may have filled more", hint="query it"))
+        elif state == "FILLED" or (state == "CANCELED" and work.state == "PARTIAL"):
+            self._ended_there(work, state)
         elif state in FINAL_STATES:
             self._settle(work, state)
         else:
             self._works(work, state, np.zeros((0, at.W_FILL)))
+
+    def _ended_there(self, work: Working, state: OrderState) -> None:
+        """Ask at once what an order filled until it ended; without an answer its outcome is not known."""
+        report = None
+        with contextlib.suppress(StratnbError):
+            report = self._exchange.query(work.order_id, self._now_ms())
+        if report is not None and report.state in FINAL_STATES:
+            self.take(work, report)
+        else:
+            self._lost(work, RetryLater("ended", f"{work.order_id} is {state}, its fills are not known", hint="query"))
 
     def executed(self, work: Working, rows: Floats) -> None:
         """Book what an order executed, whoever told it; nothing more comes of it."""
@@ -293,7 +295,8 @@ class Orders:
         if report.order_id in self._unknown:
             self._found(self._unknown[report.order_id], report)
             return True
-        work = self._live.get(report.order_id) or self._ended.get(report.order_id)
+        key = report.order_id
+        work = self._live.get(key) or self._ended.get(key) or self.ended(key)
         if work is not None:
             self.take(work, report)
             self._recorder.changed()
@@ -431,12 +434,13 @@ class Orders:
             report = self._exchange.query(work.order_id, self._now_ms())
         except StratnbError as error:
             work.error = str(error)
-            self._warn(work)
+            if work.order_id in self._unknown:
+                self._warn(work)
             return
         if report is not None:
             self._found(work, report)
         elif work.order_id in self._partial:
-            self._warn(work)
+            self._lost(work, RetryLater("order_missing", f"the exchange does not know {work.order_id} any more"))
         elif self._is_absent(work):
             self._absent(work)
         else:
@@ -461,13 +465,16 @@ class Orders:
         return len(work.absences) >= settings.absences and now_s - work.unknown_s >= settings.unknown_grace_s
 
     def _absent(self, work: Working) -> None:
-        """Send an order that never arrived again, under the same id, or give it up when nobody wants it any more."""
+        """Send an order that never arrived again, under the same id, or give it up when nobody wants it any more.
+
+        One that filled a part did arrive; what is left of it is given up.
+        """
         del self._unknown[work.order_id]
         work.state = "ABSENT"
         self._publish(work, "ORDER_RESOLVED", {"order_id": work.order_id, "state": "ABSENT"})
         self._recorder.order(work)
         wanted = work.row is not None or work.lane.order is work
-        if wanted and not work.cancels:
+        if wanted and not work.cancels and not work.filled:
             self._recorder.commit(durable=True)
             self.send(work)
         else:
@@ -487,10 +494,3 @@ class Orders:
     def _publish(work: Working, type_: str, payload: dict[str, Any], source: str = "exchange") -> None:
         publish = work.lane.context.events.publish
         publish(type_, correlation_id=work.correlation or None, source=source, payload=payload)
-
-
-def _same(before: Floats | None, now: Floats | None) -> bool:
-    """Return whether two orders would execute alike: what a person did after a restart may have changed that."""
-    if before is None or now is None:
-        return before is now
-    return bool(np.array_equal(before[: at.F_REALIZED], now[: at.F_REALIZED]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,12 +35,14 @@ class Record:
     lease: Any
     holding: Any
 
-    async def restore(self) -> None:
-        """Bring the desk to where an earlier run stopped."""
+    async def restore(self) -> tuple[str, ...]:
+        """Bring the desk to where an earlier run stopped; return whose positions a kill had still to close."""
+        from stratnb.multi.journaling import CLOSES
         from stratnb.multi.restoring import restore
 
         await restore(self.desk, self.reader, lost=self.journal.lost)
         self.journal.accept_loss()
+        return tuple(json.loads(self.reader.meta(CLOSES) or "[]"))
 
     @property
     def tasks(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,9 @@ class Recorder:
 
     def latch(self) -> None:
         """Write the account's row at once, even within an instant: what it forbids outlives a crash."""
+
+    def closes(self, keys: Collection[str], *, begins: bool = False) -> None:
+        """Keep whose positions a kill switch has still to close; where it `begins`, with what `latch` writes."""
 
     def keep(self, key: str, value: str) -> None:
         """Keep a text under a key, in place of an older one."""

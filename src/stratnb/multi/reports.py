@@ -9,10 +9,17 @@ from stratnb.exchange.base import OrderReport
 from stratnb.kernels import layout as at
 from stratnb.multi.lane import Working
 
-__all__ = ["new_fills", "overfill", "shrink_order", "unowned"]
+__all__ = ["is_same", "new_fills", "overfill", "shrink_order", "unowned"]
 
 Floats = npt.NDArray[np.float64]
 EDGE = 1e-9
+
+
+def is_same(before: Floats | None, now: Floats | None) -> bool:
+    """Return whether two orders would execute alike: what a person did after a restart may have changed that."""
+    if before is None or now is None:
+        return before is now
+    return bool(np.array_equal(before[: at.F_REALIZED], now[: at.F_REALIZED]))
 
 
 def new_fills(work: Working, report: OrderReport) -> Floats:

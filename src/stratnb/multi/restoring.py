@@ -54,6 +54,7 @@ async def restore(desk: Desk, reader: JournalReader, *, lost: int = 0) -> None:
     Raises `Halt`: `ledger_mismatch` when the books do not add up to what the exchange holds, `journal_lost` when the
     exchange knows orders of a journal that knows nothing.
     """
+    desk.orders.ended = partial(_ended, desk, reader)
     mark = reader.one("watermarks", {"strategy_id": ""})
     if mark is None:
         _check_lost(desk)
@@ -92,6 +93,7 @@ async def restore(desk: Desk, reader: JournalReader, *, lost: int = 0) -> None:
     if lost:
         _halt_lost(desk, reader, lost)
     desk.trouble.restored()
+    desk.router.enforce()
     desk.router.done()
 
 
@@ -152,7 +154,7 @@ def _books(desk: Desk, reader: JournalReader) -> list[str]:
         if not _restored(reader, key, lane.context.book.row):
             damaged.append(key)
         lane.context.book.row[at.B_MARKET] = number
-        lane.context.book.row[at.B_RISK + at.K_BLOCK] = 0.0
+        desk.services.risk.block(None, key)
         lane.funded = float(lane.context.book.row[at.B_FUNDING])
         _history(lane, reader, record.loaded_ms)
         if key in damaged:
@@ -319,6 +321,12 @@ def _work(desk: Desk, reader: JournalReader, row: Mapping[str, Any]) -> Working:
         work.fill_ids = [each["fill_id"] for each in reader.rows("fills", where={"client_id": order.order_id})]
         work.booked = len(work.fill_ids)
     return work
+
+
+def _ended(desk: Desk, reader: JournalReader, order_id: str) -> Working | None:
+    """Return an order of the journal with its fills as far as they are booked, None when it has none of that id."""
+    row = reader.one("orders", {"client_id": order_id})
+    return None if row is None or not desk.knows(row["strategy_id"]) else _work(desk, reader, row)
 
 
 async def _asked(desk: Desk, ask: Callable[[], T]) -> T:

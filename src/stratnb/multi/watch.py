@@ -8,10 +8,10 @@ from typing import Any
 
 from stratnb.exchange.replay import ReplayFeed
 from stratnb.kernels import layout as at
+from stratnb.multi.clock import Clock
 from stratnb.multi.desk import Desk
 from stratnb.multi.kill_file import KillFile
 from stratnb.multi.lane import Lane
-from stratnb.multi.orders import Clock
 
 __all__ = ["Watch", "prices_are_live", "watches"]
 

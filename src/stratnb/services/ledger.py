@@ -145,6 +145,7 @@ def open_book(row: Floats, plan: Plan, *, cash: float, market: int = 0) -> None:
     row[at.B_USED] = 1.0
     row[at.B_MARKET] = market
     row[at.B_DAY] = -1.0
+    row[at.B_RISK + at.K_BLOCK] = 0.0 if plan.market.active else float(at.Z_UNUSABLE)
     limit_book(row, plan)
 
 

@@ -57,6 +57,7 @@ class RiskManager:
         self.trips: dict[tuple[str, str], int] = {}
         self.revision = 0
         self.stirred = False
+        self._standing: dict[str, str] = {}
 
     def __repr__(self) -> str:
         """Return the account's state."""
@@ -179,9 +180,14 @@ class RiskManager:
         """Deny entries of a scope with a code that only the engine can know (one of `BLOCKS`); None lifts it."""
         if code is not None and code not in BLOCKS:
             raise ConfigError("enum", f"{code!r} cannot block entries", value=code, hint=f"use {', '.join(BLOCKS)}")
-        row = self._row(scope)
+        row, code = self._row(scope), self._standing.get(scope, code)
         row[scope_cells(row)[1] + at.K_BLOCK] = 0.0 if code is None else CODES[code]
         self.revision += 1
+
+    def stand(self, scope: str, code: str) -> None:
+        """Deny entries of a scope with a code that stays until the scope is forgotten, whatever comes and goes."""
+        self._standing[scope] = code
+        self.block(code, scope)
 
     def failures(self, now_ms: float) -> int:
         """Return how many order calls failed within the window of the error storm."""
@@ -258,6 +264,7 @@ class RiskManager:
     def forget(self, strategy_id: str) -> None:
         """Drop what is remembered of a removed strategy."""
         self.denials.pop(strategy_id, None)
+        self._standing.pop(strategy_id, None)
         self.trips = {key: time_ms for key, time_ms in self.trips.items() if key[0] != strategy_id}
         self.revision += 1
 
