@@ -165,7 +165,7 @@ def is_on(limit: float) -> bool:
     return limit == limit
 
 
-@helper
+@inlined
 def measure_entry(
     settings: Row, books: Row, slot: int, account: Row, sign: float, quantity: float, price: float, stop: float,
     decision: Row, told: bool,
@@ -265,7 +265,7 @@ def refused_room(settings: Row, book: Row, account: Row, holders: float, decisio
     return Z_MAX_TRADES if decision[D_TRADES] + 1.0 > settings[S_MAX_TRADES] else Z_ENTER
 
 
-@helper
+@inlined
 def check_entry(
     settings: Row, books: Row, slot: int, account: Row, sign: float, quantity: float, price: float, stop: float,
     decision: Row, told: bool,

@@ -12,7 +12,7 @@ from stratnb.kernels.checks import check_entry, refused_scope
 from stratnb.kernels.costs import expected_slippage
 from stratnb.kernels.decide import aggregate, judge
 from stratnb.kernels.drive import close_group, group_is_late, grow_group, load_candle, step_segment
-from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
+from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper, inlined
 from stratnb.kernels.layout import (
     A_FREE,
     A_MAX_NATR,
@@ -183,7 +183,7 @@ def enter(code: Ints, params: Row, memory: Row, books: Row, slot: int, account: 
     return enter_sized(params, books, slot, account, sign, price, limit, until_ms, stop, equity, wanted, decision, True)
 
 
-@helper
+@inlined
 def enter_sized(
     params: Row, books: Row, slot: int, account: Row, sign: float, price: float, limit: float, until_ms: float,
     stop: float, equity: float, wanted: float, decision: Row, told: bool,

@@ -129,7 +129,7 @@ def arm(code: Ints, params: Row, memory: Row, book: Row) -> None:
     fix_levels(code, params, memory, book, side, price, stop, reason)
 
 
-@helper
+@inlined
 def fix_levels(
     code: Ints, params: Row, memory: Row, book: Row, side: float, price: float, stop: float, reason: float
 ) -> None:

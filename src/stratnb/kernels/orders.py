@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from stratnb.kernels.costs import slippage
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     B_BASE_MS,
     B_INSIDE,
@@ -130,7 +130,7 @@ def fill_limit(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int
     return n
 
 
-@helper
+@inlined
 def fill_open(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Fill the pending order at the open with slippage, a limit at its price; return the new number of fills.
 

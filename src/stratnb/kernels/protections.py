@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     A_RISK,
     B_AVERAGE,
@@ -145,7 +145,7 @@ def weak_returns(book: Row, now_ms: float) -> bool:
     return bool(count >= book[B_LOW_TRADES] and total < book[B_LOW_RETURN])
 
 
-@helper
+@inlined
 def count_trade(book: Row, fill: Row, pnl: float) -> None:
     """Note a trade that just closed (and is counted), then apply the rules over trades.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from stratnb.kernels.costs import liquidation_price, next_funding, slippage
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     B_AMBIGUOUS,
     B_AVERAGE,
@@ -134,7 +134,7 @@ def close_trade(book: Row, fill: Row) -> None:
     book[B_TARGETS] = 0.0
 
 
-@helper
+@inlined
 def apply_fill(book: Row, fill: Row) -> None:
     """Change the ledger by one fill and complete the fill row (realized, position after, trade number)."""
     held, price = book[B_QUANTITY], fill[F_PRICE]
@@ -219,7 +219,7 @@ def is_liquidated(settings: Row, book: Row, side: float, first: float, worst: fl
     return bool(side * (worst - at) <= 0.0 and not side * (book[B_STOP] - at) >= 0.0)
 
 
-@helper
+@inlined
 def fill_touch(settings: Row, book: Row, candle: Row, fills: Row, n: int) -> int:
     """Resolve liquidation, stop and targets of the open position against one candle; return the new number of fills.
 
@@ -289,7 +289,7 @@ def equity_at(book: Row, price: float) -> float:
     return float(worth(funds, book[B_QUANTITY], book[B_AVERAGE], book[B_COSTS], price))
 
 
-@helper
+@inlined
 def untouched(settings: Row, book: Row) -> tuple[float, float]:
     """Return the prices between which a candle touches neither stop nor targets, nor liquidates the open position."""
     stop, nearest, is_long = book[B_STOP], np.nan, book[B_QUANTITY] > 0.0

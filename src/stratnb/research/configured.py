@@ -63,7 +63,7 @@ def _key(
         words = json.dumps([strategy, overrides and dict(overrides)], allow_nan=False)
     except (TypeError, ValueError):
         return None
-    return words, candles.symbol, candles.timeframe, market, redefinitions()
+    return words, candles.symbol, candles.timeframe, repr(market), redefinitions()
 
 
 def check_kinds(market: object, limits: object = None, decisions: object = False) -> None:
