@@ -88,7 +88,7 @@ def sweep(
         findings += count_faults(chosen, max_trials)
     raise_all(findings)
     plan = found[0]
-    job = Job(document, chosen.paths, candles, market, float(cash), limits, dict(overrides or {}), on_gap)
+    job = Job(document, chosen.paths, candles, market, float(cash), limits, dict(overrides or {}), on_gap, chosen.count)
     runner = Runner(job)
     raise_all(check_lengths(runner, axes))
     store = store_at(path, axes, {} if path is None else _identity(plan, job, chosen, objective))

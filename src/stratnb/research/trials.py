@@ -27,7 +27,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all trials of a sweep; `document` says everything but the overrides and the values."""
+    """What is the same for all trials of a sweep; `document` says everything but the overrides and the values.
+
+    `count` is the number of trials of the whole sweep.
+    """
 
     document: Mapping[str, Any]
     paths: tuple[str, ...]
@@ -37,6 +40,7 @@ class Job:
     limits: AccountLimits | None
     overrides: Mapping[str, Any]
     on_gap: OnGap
+    count: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +116,8 @@ class Runner:
             else:
                 plans.append(plan)
                 good.append(k)
-        batch = run_batch(plans, self.track, cash=self.job.cash, limits=self.job.limits, threads=threads)
+        job = self.job
+        batch = run_batch(plans, self.track, cash=job.cash, limits=job.limits, threads=threads, whole=job.count)
         for k, failed in zip(good, batch.errors, strict=True):
             errors[k] = failed
         figures = measure(batch, days=self.track.days)

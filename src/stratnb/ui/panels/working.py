@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import ipywidgets as w
 
 from stratnb.errors import Refused
+from stratnb.research.tiers import compiling
 from stratnb.ui.controls import btn, show, styled
 from stratnb.ui.format import age, count, escape
 from stratnb.ui.panels.acting import ActingPanel
@@ -15,6 +17,11 @@ from stratnb.ui.work import Work
 from stratnb.view import Board, EngineView
 
 __all__ = ["WorkingPanel"]
+
+COMPILED: Final = {
+    "blocks": "compiling the blocks, once on this machine",
+    "loop": "compiling a faster loop of this strategy, once on this machine",
+}
 
 
 class WorkingPanel(ActingPanel):
@@ -31,6 +38,7 @@ class WorkingPanel(ActingPanel):
     def __init__(self, board: Board) -> None:
         self._work: Work | None = None
         self._view: EngineView | None = None
+        self._compiling_since: float | None = None
         self.bar = styled(w.FloatProgress(value=0.0, max=1.0, description="Progress"), "sn-progress", "sn-nolabel")
         self.status = styled(w.HTML(), "sn-muted")
         self.pause = btn("Pause", icon="pause", tip="Hold, or go on", do=self.hold)
@@ -63,7 +71,18 @@ class WorkingPanel(ActingPanel):
     def show_progress(self, work: Work) -> None:
         """Show how far work is."""
         self.bar.value = work.fraction
-        self.status.value = f"<span>{escape(_progress(work, self.unit))}</span>"
+        words = f"{_progress(work, self.unit)}{self._compiler()}"
+        self.status.value = f"<span>{escape(words)}</span>"
+
+    def _compiler(self) -> str:
+        """Return what is compiled meanwhile and for how long, "" while nothing is."""
+        what, now = compiling(), time.monotonic()
+        if not what:
+            self._compiling_since = None
+            return ""
+        if self._compiling_since is None:
+            self._compiling_since = now
+        return f" · {COMPILED[what]}, {age(now - self._compiling_since)} so far"
 
     def hold(self) -> None:
         """Hold the work, or let it go on."""
