@@ -151,7 +151,8 @@ def verdict(
     the choice among the trials, and is high as well where all are equally good.
     """
     if sweep.best is None:
-        why = ("no trial has a defined objective",)
+        least = f" and {sweep.min_trades:,} trades" if sweep.min_trades else ""
+        why = (f"no trial has a defined objective{least}",)
         return Verdict(False, why, None, sweep.count, sweep.count, spread_of(sweep.sharpes))
     result = sweep.backtest()
     counted, spread = _counted(sweep, result, ledger)

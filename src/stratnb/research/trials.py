@@ -58,6 +58,14 @@ class Rows:
         """Return the number of rows."""
         return len(self.trials)
 
+    def scores(self, objective: str, min_trades: int = 0) -> Floats:
+        """Return the objective of each row, NaN where it is undefined or the trial has fewer trades than `min_trades`.
+
+        The best is chosen by these.
+        """
+        found, trades = self.figures[objective], self.figures["trades"]
+        return np.where(np.isfinite(found) & (trades >= min_trades), found, np.nan) if min_trades else found
+
     def taken(self, places: Ints) -> Rows:
         """Return the rows at some places."""
         return Rows(
