@@ -23,9 +23,14 @@ STRONGEST: Final = 0.55  # the values written into the cells stay readable
 
 
 def strength(values: Floats) -> Floats:
-    """Return the opacity of values by their size; NaN is invisible."""
-    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    return np.where(np.isnan(values), 0.0, PALEST + (STRONGEST - PALEST) * np.abs(np.nan_to_num(values)) / largest)
+    """Return the opacity of values by their size, from the smallest on where all have one sign; NaN is invisible."""
+    known = np.abs(values[~np.isnan(values)])
+    alike = len(known) and (np.nanmin(values) >= 0.0 or np.nanmax(values) <= 0.0)
+    low, high = float(known.min()) if alike else 0.0, float(known.max(initial=0.0))
+    if low == high:
+        low = 0.0
+    part = (np.abs(np.nan_to_num(values)) - low) / ((high - low) or 1.0)
+    return np.where(np.isnan(values), 0.0, PALEST + (STRONGEST - PALEST) * part)
 
 
 def _titled(plot: Any, theme: Theme, names: Sequence[str]) -> None:

@@ -74,6 +74,11 @@ class WorkingPanel(ActingPanel):
         words = f"{_progress(work, self.unit)}{self._compiler()}"
         self.status.value = f"<span>{escape(words)}</span>"
 
+    def say_waiting(self, place: w.HTML) -> None:
+        """Say in the place of a check that it waits for the compiler, while it does."""
+        if words := self._compiler().lstrip(" ·"):
+            place.value = f'<div role="status">{escape(words[:1].upper() + words[1:])}</div>'
+
     def _compiler(self) -> str:
         """Return what is compiled meanwhile and for how long, "" while nothing is."""
         what, now = compiling(), time.monotonic()
