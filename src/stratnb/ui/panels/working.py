@@ -39,6 +39,7 @@ class WorkingPanel(ActingPanel):
         self._work: Work | None = None
         self._view: EngineView | None = None
         self._compiling_since: float | None = None
+        self._counted = self.unit
         self.bar = styled(w.FloatProgress(value=0.0, max=1.0, description="Progress"), "sn-progress", "sn-nolabel")
         self.status = styled(w.HTML(), "sn-muted")
         self.pause = btn("Pause", icon="pause", tip="Hold, or go on", do=self.hold)
@@ -47,11 +48,22 @@ class WorkingPanel(ActingPanel):
         self.running = styled(w.HBox([self.bar, self.status, *acts]), "sn-row", "sn-off")
         super().__init__(board)
 
-    def go(self, call: Callable[..., Any], ended: Callable[[Any, Work], None]) -> None:
-        """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success."""
+    def go(
+        self,
+        call: Callable[..., Any],
+        ended: Callable[[Any, Work], None],
+        *,
+        failed: Callable[[BaseException], None] | None = None,
+        unit: str = "",
+    ) -> None:
+        """Start a piece of work unless one runs; `ended(result, work)` is called in a tick after its success.
+
+        An error is shown in the panel, or given to `failed`; `unit` is what is counted when it is not the panel's own.
+        """
         if self._work is not None:
             return
         self.dismiss()
+        self._counted = unit or self.unit
         self._work = work = Work(call)
         self._lock(True)
 
@@ -61,7 +73,7 @@ class WorkingPanel(ActingPanel):
             if isinstance(job.error, Refused) and job.error.code == "canceled":
                 self.tell(f"Canceled: {job.error.message}.")
             elif job.error is not None:
-                self.refuse(job.error)
+                (failed or self.refuse)(job.error)
             else:
                 ended(job.result(), work)
 
@@ -71,7 +83,7 @@ class WorkingPanel(ActingPanel):
     def show_progress(self, work: Work) -> None:
         """Show how far work is."""
         self.bar.value = work.fraction
-        words = f"{_progress(work, self.unit)}{self._compiler()}"
+        words = f"{_progress(work, self._counted)}{self._compiler()}"
         self.status.value = f"<span>{escape(words)}</span>"
 
     def say_waiting(self, place: w.HTML) -> None:
