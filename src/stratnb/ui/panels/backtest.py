@@ -69,7 +69,8 @@ class BacktestPanel(WorkingPanel):
         self.file = field("Saved run", "path of a .json file")
         self.reopen = btn("Open run", tip="Show a run that was saved to a file", do=self.open_run)
         saved = styled(w.HBox([self.file, self.reopen]), "sn-chips", "sn-pushed")
-        controls = styled(w.HBox([self.start, self.running, saved]), "sn-addrow")
+        self.controls = styled(w.HBox([self.start, self.running, saved]), "sn-addrow")
+        self._saved = saved
         self.result = ResultView()
         self.result.on_save, self.result.on_export = self._save, self._export
         self.proofs = self.result.proofs
@@ -80,7 +81,7 @@ class BacktestPanel(WorkingPanel):
         self.blank = styled(
             w.HTML("<strong>No run yet</strong><span>Choose a strategy and candles, then press Run.</span>"), "sn-empty"
         )
-        return [self.setup, controls, self.blank, self.result, self.list]
+        return [self.setup, self.controls, self.blank, self.result, self.list]
 
     def paint(self, view: EngineView) -> None:
         """Offer what can be run, check what was edited and show how far the run is."""
@@ -165,6 +166,7 @@ class BacktestPanel(WorkingPanel):
             return
         plan = last.plan
         options = {"cash": plan.cash, "overrides": plan.overrides or None}
+        self.controls.children = (self.start, self._saved)
         self.proofs.show_work([self.running])
 
         def _ended(found: Any, work: Work) -> None:
@@ -206,6 +208,7 @@ class BacktestPanel(WorkingPanel):
             button.disabled = on or not known
         if not on:
             self.proofs.show_work([])
+            self.controls.children = (self.start, self.running, self._saved)
         super()._lock(on)
 
     def _finished(self, found: tuple[Checked, Run | None], work: Work) -> None:

@@ -59,7 +59,8 @@ class SweepView(w.VBox):  # type: ignore[misc]
         self.trials_head = w.HTML()
         self.which = segment([*WHICH], False, "All trials, the best first, or those that failed with their reason")
         self.which.observe(lambda _: self._list(), "value")
-        return w.VBox([styled(w.HBox([self.trials_head, self.which]), "sn-addrow"), self.trials])
+        self.choice = styled(w.HBox([self.which]), "sn-row")
+        return w.VBox([self.trials_head, self.choice, self.trials])
 
     def _make_acts(self) -> w.Widget:
         self.chosen = styled(w.HTML(), "sn-muted")
@@ -92,7 +93,7 @@ class SweepView(w.VBox):  # type: ignore[misc]
         self.figures.rows = self._key_rows()
         failed = int((self.frame["error"] != "").sum())
         self.which.value = False
-        show(self.which, failed > 0)
+        show(self.choice, failed > 0)
         self._list()
         self._stability()
         self.map.show(sweep, self.frame, self.best_trial)
