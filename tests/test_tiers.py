@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
@@ -54,7 +55,11 @@ def test_the_progress_of_a_panel_says_that_it_compiles(monkeypatch: pytest.Monke
     for what in ("blocks", "loop"):
         monkeypatch.setattr("stratnb.ui.panels.working.compiling", lambda what=what: what)
         panel.show_progress(work)
-        assert "once on this machine, 0.0 s so far" in panel.status.value
+        assert panel.status.value == "<span>Preparing</span>", "what is soon over is not told"
+        panel._compiling_since = time.monotonic() - 3.0
+        panel.show_progress(work)
+        assert "once on this machine, 3.0 s so far" in panel.status.value
+        panel._compiling_since = None
     monkeypatch.setattr("stratnb.ui.panels.working.compiling", lambda: "")
     panel.show_progress(work)
     assert panel.status.value == "<span>Preparing</span>"

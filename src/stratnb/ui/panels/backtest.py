@@ -157,7 +157,7 @@ class BacktestPanel(WorkingPanel):
             record = record_of_board(self.board, strategy_id) if strategy_id else record_of_file(path, strategy)
             return explained_run(last, record, **hooks)  # type: ignore[arg-type]
 
-        self._prove("explain", _call, self.proofs.judge_record, "runs of the model")
+        self._prove("explain", _call, self.proofs.judge_record, "runs")
 
     def _prove(self, name: str, call: Callable[..., Any], judge: Callable[[Any], None], unit: str) -> None:
         """Run one of the checks of the shown run; its answer is dropped when another run is shown meanwhile."""
@@ -167,7 +167,7 @@ class BacktestPanel(WorkingPanel):
         plan = last.plan
         options = {"cash": plan.cash, "overrides": plan.overrides or None}
         self.controls.children = (self.start, self._saved)
-        self.proofs.show_work([self.running])
+        self.proofs.begin(name, self.running)
 
         def _ended(found: Any, work: Work) -> None:
             if self.result.run is last:
@@ -207,7 +207,7 @@ class BacktestPanel(WorkingPanel):
         for button in self.proofs.buttons:
             button.disabled = on or not known
         if not on:
-            self.proofs.show_work([])
+            self.proofs.end()
             self.controls.children = (self.start, self.running, self._saved)
         super()._lock(on)
 

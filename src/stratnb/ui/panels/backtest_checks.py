@@ -160,7 +160,7 @@ class Examiner:
         path = typed_path(draft.path.strip())
         if not draft.path.strip():
             what = "the candle file" if draft.source == "File" else "the archive's folder"
-            raise ConfigError("missing", f"{what} is missing", hint="give its path, or use the feed")
+            raise ConfigError("missing", f"{what} is missing", hint="give its path, or choose another source")
         if draft.source == "Archive":
             return self._archived(path, draft.series)
         return self._read("path", draft.path, draft.symbol.strip(), draft)

@@ -46,6 +46,7 @@ class Proofs(w.VBox):  # type: ignore[misc]
         self.lookahead.on_click(lambda _: self.on_lookahead())
         self.explain = btn("Explain", tip=TIPS["explain"], do=self._explain)
         self.told = {name: styled(w.HTML(), "sn-muted") for name in UNTOLD}
+        self._before: tuple[str, str] | None = None
         self.source = dropdown("Recorded run", [("A file", FILE)], FILE)
         self.path = styled(field("Path", "journal (.sqlite) or saved run (.json)"), "sn-longfield")
         self.strategy = field("Strategy id", "if several")
@@ -91,10 +92,20 @@ class Proofs(w.VBox):  # type: ignore[misc]
             self.source.options = options
             self.source.value = chosen if chosen in known and chosen != FILE else known[0]
 
-    def show_work(self, widgets: Sequence[w.Widget]) -> None:
-        """Show the progress of a check here, or nothing."""
-        self.place.children = tuple(widgets)
-        show(self.place, bool(widgets))
+    def begin(self, name: str, progress: w.Widget) -> None:
+        """Show the progress of a check."""
+        self._before = (name, self.told[name].value)
+        self._say(name, "<span>Running</span>")
+        self.place.children = (progress,)
+        show(self.place, True)
+
+    def end(self) -> None:
+        """Take the progress away; without an answer the one before stands."""
+        if self._before is not None:
+            self._say(*self._before)
+        self._before = None
+        self.place.children = ()
+        show(self.place, False)
 
     def judge_parity(self, found: Any) -> None:
         """Show the report of a parity check."""

@@ -38,7 +38,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
         self._windows, self._drift = Update(), Update()
         self.windows = self._chart(windows_figure(1), "Windows of training and test", 150)
         self.windows.snapshot = lambda: self._windows
-        self.keys = styled(w.HTML(), "sn-legend")
+        self.marks = styled(w.HTML(), "sn-legend")
         self.table = Table(caption="Windows", page=12, empty={"t": "No window was run", "sub": ""})
         self.curve = EquityCurve()
         self.curve.chart.caption = "Equity and drawdown of all tests joined"
@@ -49,7 +49,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
             caption="Drift of the choice", cols=DRIFT_COLUMNS, empty={"t": "Nothing was chosen", "sub": ""}
         )
         parts = [
-            *(self.figures, _heading("Windows"), self.keys, self.windows, self.table),
+            *(self.figures, _heading("Windows"), self.marks, self.windows, self.table),
             *(_heading("Equity outside: all tests joined, each with what the one before it left"), self.curve.widget),
             *(_heading("Drift of the choice"), self.legend, self.drift, self.moves),
         ]
@@ -67,7 +67,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
         show(self, True)
         self.figures.rows = rows.key_rows(found, found.figures)
         many = len(found.planned)
-        self.keys.value = _legend(KEYS if not found.complete else KEYS[:2])
+        self.marks.value = _legend(KEYS if not found.complete else KEYS[:2])
         self.windows.height = f"{min(60 + 18 * many, 320)}px"
         self._windows = windows_update(found)
         _redraw(self.windows, windows_figure(many))

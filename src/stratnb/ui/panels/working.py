@@ -18,6 +18,7 @@ from stratnb.view import Board, EngineView
 
 __all__ = ["WorkingPanel"]
 
+COMPILING_S: Final = 0.7
 COMPILED: Final = {
     "blocks": "compiling the blocks, once on this machine",
     "loop": "compiling a faster loop of this strategy, once on this machine",
@@ -99,6 +100,8 @@ class WorkingPanel(ActingPanel):
             return ""
         if self._compiling_since is None:
             self._compiling_since = now
+        if now - self._compiling_since < COMPILING_S:
+            return ""  # it is read from the disk
         return f" · {COMPILED[what]}, {age(now - self._compiling_since)} so far"
 
     def hold(self) -> None:
