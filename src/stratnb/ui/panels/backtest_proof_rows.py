@@ -89,10 +89,10 @@ def report_words(found: ParityReport) -> str:
     of = f"{count(found.candles)} candles of {found.symbol} compared"
     if found.identical:
         return f"every fill is that of this run; {of}"
-    total = delta(found.total, cents(found.quote))["t"]
+    total = f"{num(abs(found.total), cents(found.quote))} {found.quote} {'more' if found.total >= 0 else 'less'}"
     known = found.explained
     part = "" if known is None else f"; {share(known)} of it has a cause"
-    return f"the recorded run made {total} {found.quote} beside this one{part}; {of}"
+    return f"the recorded run made {total} than this one{part}; {of}"
 
 
 def cause_rows(found: ParityReport) -> list[dict[str, Any]]:

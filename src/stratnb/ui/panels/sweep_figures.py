@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 
 LINES_MOST: Final = 1_000  # trials drawn in parallel coordinates
 WRITTEN_MOST: Final = 150  # cells that have their value written in them
+ACROSS: Final = 60  # characters of labels that fit below a map
+UP: Final = 16  # labels beside it
 PALEST: Final = 0.08
 STRONGEST: Final = 0.55  # the values written into the cells stay readable
 
@@ -54,8 +57,9 @@ def heat_figure(
     plot = base_plot(across, x_axis_type="linear", y_range=up)
     theme.axes(plot, "heat-plot")
     plot.grid.visible = False
-    for axis, labels in ((plot.xaxis, x), (plot.yaxis, y)):
-        step = max(1, len(labels) // 24)
+    for axis, labels, room in ((plot.xaxis, x, ACROSS), (plot.yaxis, y, UP)):
+        size = 1 if axis is plot.yaxis else max(map(len, labels), default=0) + 2
+        step = max(1, math.ceil(len(labels) * size / room))
         axis.ticker = FixedTicker(ticks=list(range(0, len(labels), step)))
         axis.major_label_overrides = dict(enumerate(labels))
     _titled(plot, theme, names)

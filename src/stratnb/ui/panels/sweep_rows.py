@@ -17,6 +17,7 @@ from stratnb.ui.panels.backtest_rows import figure, title_of
 __all__ = ["COLUMNS", "SHOWN_MOST", "short", "stability_rows", "trial_table", "value_text", "written"]
 
 SHOWN_MOST: Final = 1_000
+LESS: Final = ("win_rate", "profit_factor")  # left out where there is little room
 COLUMNS: Final = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
 
 
@@ -65,8 +66,11 @@ def trial_table(
     shown = [name for name in dict.fromkeys((objective, *COLUMNS)) if name in frame.columns]
     cols: list[dict[str, Any]] = [{"key": "no", "label": "Trial", "align": "r"}]
     cols += [{"key": f"p{i}", "label": short(p, paths), "align": "r", "title": p} for i, p in enumerate(paths)]
-    cols += [{"key": name, "label": title_of(name), "align": "r"} for name in shown]
-    cols.append({"key": "error", "label": "Note", "cls": "is-p2"})
+    cols += [
+        {"key": name, "label": title_of(name), "align": "r", **({"cls": "is-p2"} if name in LESS else {})}
+        for name in shown
+    ]
+    cols.append({"key": "error", "label": "Note"})
     order = _ordered(frame, objective)[:SHOWN_MOST]
     rows = []
     for place in order:

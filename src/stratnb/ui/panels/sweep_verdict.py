@@ -6,7 +6,7 @@ from typing import Any
 
 from stratnb.research.conventions import explained
 from stratnb.research.honesty import EXPLAINED, Verdict
-from stratnb.ui.format import Cell, count, delta, na, num, pct, share, tone
+from stratnb.ui.format import MINUS, Cell, count, delta, na, num, pct, share, tone
 
 __all__ = ["verdict_rows"]
 
@@ -15,7 +15,7 @@ def verdict_rows(found: Verdict) -> list[dict[str, Any]]:
     """Return name, value and remark of each figure beside the best; undefined is n/a with its reason."""
     answer = {"t": "Yes" if found.significant else "No", "dot": "ok" if found.significant else "warn"}
     rows: list[tuple[str, Cell]] = [
-        ("significant", answer | {"sub": "; ".join(found.against)}),
+        ("significant", answer | {"sub": "; ".join(found.against).replace(" -", f" {MINUS}")}),
         ("trials", {"t": count(found.trials), "sub": f"in this sweep, {count(found.counted)} in the ledger"}),
     ]
     if found.best is not None:

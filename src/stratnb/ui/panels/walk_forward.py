@@ -48,7 +48,7 @@ class WalkForwardPanel(StudyPanel):
         self.lengths = {
             "train": field("Training", "30d or a number of candles", value="30d"),
             "test": field("Test", "10d or a number of candles", value="10d"),
-            "step": field("Step", "as long as a test"),
+            "step": field("Test step", "as long as a test"),
             "purge": field("Purge", "0", value="0"),
             "embargo": field("Embargo", "0", value="0"),
         }

@@ -46,7 +46,7 @@ class WorkingPanel(ActingPanel):
         self.pause = btn("Pause", icon="pause", tip="Hold, or go on", do=self.hold)
         self.cancel = btn("Cancel", tip="End early; what is done is kept", do=self.cancel_run)
         acts = [self.pause, self.cancel] if self.pausable else [self.cancel]
-        self.running = styled(w.HBox([self.bar, self.status, *acts]), "sn-row", "sn-off")
+        self.running = styled(w.HBox([self.bar, self.status, *acts]), "sn-row", "sn-running", "sn-off")
         super().__init__(board)
 
     def go(
@@ -124,7 +124,9 @@ class WorkingPanel(ActingPanel):
         show(self.running, on)
 
     def _label_pause(self, held: bool) -> None:
-        self.pause.description, self.pause.icon = ("Resume", "play") if held else ("Pause", "pause")
+        self.pause.description = "Resume" if held else "Pause"
+        self.pause.remove_class("sn-i-pause" if held else "sn-i-play")
+        self.pause.add_class("sn-i-play" if held else "sn-i-pause")
 
 
 def _progress(work: Work, unit: str) -> str:
