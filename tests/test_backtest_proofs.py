@@ -12,7 +12,7 @@ import pytest
 
 from sample_board import SampleBoard
 from stratnb.engine import Engine
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, Refused
 from stratnb.market_data import synthetic_market
 from stratnb.market_data.candles import Candles
 from stratnb.parity_explain import explain
@@ -93,6 +93,17 @@ def test_a_check_can_be_canceled_and_another_run_forgets_the_answers(panel: Back
     assert "● Parity" in words(panel, "parity")
     panel._show(replace(panel.runs[0], number=7))
     assert UNTOLD["parity"] in words(panel, "parity")
+
+
+def test_both_proofs_end_when_they_are_told_to(candles: Candles) -> None:
+    dear = backtest("simple-levels", candles, overrides=COSTS)
+    for call in (
+        lambda: lookahead("simple-levels", candles, cancelled=lambda: True),
+        lambda: explain(dear, candles, "simple-levels", cancelled=lambda: True),
+    ):
+        with pytest.raises(Refused) as caught:
+            call()
+        assert caught.value.code == "canceled"
 
 
 def test_each_leak_is_a_row_with_its_candle() -> None:

@@ -22,7 +22,7 @@ from stratnb.ui.format import share
 from stratnb.ui.panels.backtest import BacktestPanel
 from stratnb.ui.panels.space_parameters import parameters_of
 from stratnb.ui.panels.sweep import SweepPanel, varied
-from stratnb.ui.panels.sweep_figures import STRONGEST, strength
+from stratnb.ui.panels.sweep_figures import ACROSS, STRONGEST, UP, heat_figure, strength
 from stratnb.ui.panels.sweep_rows import short, trial_table
 from stratnb.ui.panels.walk_forward import WalkForwardPanel
 from stratnb.ui.pump import pump
@@ -235,6 +235,16 @@ def test_the_strength_of_cells_tells_near_values_apart(values: list[float]) -> N
     assert (np.diff(found[known][order]) >= 0.0).all()
     if known.all() and len(set(np.abs(values))) == 3:
         assert found.max() == STRONGEST and len(set(found)) == 3
+
+
+@pytest.mark.parametrize("many", [1, 7, 71, 500])
+def test_the_labels_of_a_map_fit_beside_each_other(many: int) -> None:
+    labels = [f"{1.0 + 0.002 * k:.6g}" for k in range(many)]
+    plot, _ = heat_figure(labels, labels, ("a", "b"), [[""] * many] * many, signed=True)
+    for axis, room in ((plot.xaxis, ACROSS), (plot.yaxis, UP)):
+        shown = [labels[k] for k in axis[0].ticker.ticks]
+        size = sum(len(label) for label in shown) if room == ACROSS else len(shown)
+        assert 0 < size <= max(room, len(labels[0]))
 
 
 def test_a_canceled_sweep_keeps_what_is_done_and_goes_on(panel: SweepPanel) -> None:
