@@ -191,7 +191,7 @@ class Examiner:
             raise ConfigError("folder_missing", f"{str(folder)!r} is not a folder", value=str(folder))
         stored = Archive(folder).list()
         if not stored:
-            hint = "write candles to it with Archive(folder).write(candles), or choose a file"
+            hint = f"fill it with `stratnb archive candles.csv --to {folder}`, or choose a file"
             raise ConfigError("archive_empty", f"{str(folder)!r} holds no candles", value=str(folder), hint=hint)
         return Archive(folder).read(*(series if series in stored else stored[0]))
 

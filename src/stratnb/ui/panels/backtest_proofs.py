@@ -48,8 +48,9 @@ class Proofs(w.VBox):  # type: ignore[misc]
         self.told = {name: styled(w.HTML(), "sn-muted") for name in UNTOLD}
         self._before: tuple[str, str] | None = None
         self.source = dropdown("Recorded run", [("A file", FILE)], FILE)
-        self.path = styled(field("Path", "journal (.sqlite) or saved run (.json)"), "sn-longfield")
-        self.strategy = field("Strategy id", "if several")
+        self.path = styled(field("Record", "journal (.sqlite) or saved run (.json)"), "sn-longfield")
+        self.strategy = field("Id", "if several")
+        self.strategy.tooltip = "Which strategy of the journal, when it has several"
         self.source.observe(lambda _: self._lay(), "value")
         self.leaks = Table(caption="What looked ahead", cols=rows.LEAK_COLUMNS, page=8)
         self.causes = Table(caption="Causes of the difference", cols=rows.CAUSE_COLUMNS)

@@ -50,7 +50,7 @@ def record_of_file(path: str, strategy_id: str = "") -> Recorded:
         saved: Any = load_run(file) if file.name.lower().endswith(SAVED) else file
         return recorded_of(saved, strategy_id.strip() or None)
     except ConfigError as error:
-        hint = f"{error.hint}; write its id beside the path" if error.code == "unknown_strategy" else error.hint
+        hint = f"{error.hint}; write its Id beside the record" if error.code == "unknown_strategy" else error.hint
         raise followable(error, {error.code: hint}, path) from error
 
 
