@@ -189,3 +189,26 @@ def test_a_verdict_says_how_much_was_compared(candles: Candles, result: Backtest
     found = explain(result, candles)
     assert rows.report_words(found) == "every fill is that of this run; 2,000 candles of BTC/USDT compared"
     assert rows.cause_rows(found) == [] and rows.difference_rows(found) == []
+
+
+def test_a_loaded_strategy_is_explained_against_its_own_backtest(candles: Candles) -> None:
+    with Engine("live proofs", candles=candles) as engine:
+        key = engine.add("simple-levels", candles.symbol)
+        engine.activate(key)
+        engine.step(len(candles))
+        made = BacktestPanel(engine.board)  # type: ignore[attr-defined]
+        pump().paint_now()
+        made.setup.strategy.value = ("loaded", key)
+        made.start.click()
+        settle(made)
+        assert made.proofs.source.value == key
+        made.proofs.explain.click()
+        settle(made)
+        assert "● Identical" in words(made, "explain"), words(made, "explain")
+        made.setup.slippage.value = "0.001"
+        made.start.click()
+        settle(made)
+        made.proofs.explain.click()
+        settle(made)
+        assert [row["id"] for row in made.proofs.causes.rows] == ["slippage"], words(made, "explain")
+        made.close()
