@@ -277,14 +277,14 @@ def test_a_run_is_saved_refused_twice_and_opened_again(panel: BacktestPanel, tmp
     panel.reopen.click()
     finish(panel)
     opened = panel.runs[-1]
-    assert opened.candles is not None and panel.result.run is opened and not panel.result.check.disabled
+    assert opened.candles is not None and panel.result.run is opened and not panel.proofs.parity.disabled
     assert [row["pnl"] for row in panel.result.trades.rows] == [
         row["pnl"] for row in trade_rows(saved.trades, saved.planned_stops)
     ]
     panel.setup.end.value = "2024-01-03"
     panel.reopen.click()
     finish(panel)
-    assert panel.runs[-1].candles is None and panel.result.check.disabled
+    assert panel.runs[-1].candles is None and panel.proofs.parity.disabled
     panel.result.trades.on_act("open", "1")
     assert "holds no candles" in panel.result.picture.words.value
     panel.file.value = "nothing.json"
@@ -376,11 +376,11 @@ def test_a_failed_run_is_refused_in_the_panel() -> None:
 
 def test_the_report_of_parity_is_shown_and_can_be_canceled(panel: BacktestPanel) -> None:
     run(panel)
-    panel.result.check.click()
+    panel.proofs.parity.click()
     finish(panel)
     trades = len(panel.runs[0].result.trades)
-    assert "● Parity" in panel.result.verdict.value
-    assert f"6,000 candles, {trades:,} trades" in panel.result.verdict.value
+    assert "● Parity" in panel.proofs.told["parity"].value
+    assert f"6,000 candles, {trades:,} trades" in panel.proofs.told["parity"].value
     go, parity = threading.Event(), panel._parity_of
 
     def held(*args: Any, **options: Any) -> Any:
@@ -388,13 +388,13 @@ def test_the_report_of_parity_is_shown_and_can_be_canceled(panel: BacktestPanel)
         return parity(*args, **options)
 
     panel._parity_of = held
-    before = panel.result.verdict.value
-    panel.result.check.click()
+    before = panel.proofs.told["parity"].value
+    panel.proofs.parity.click()
     panel.cancel.click()
     go.set()
     finish(panel)
-    assert "Canceled:" in panel.outcome.value and panel.result.verdict.value == before
-    assert not panel.result.check.disabled
+    assert "Canceled:" in panel.outcome.value and panel.proofs.told["parity"].value == before
+    assert not panel.proofs.parity.disabled
 
 
 def test_text_of_others_stays_text(candles: Candles, tmp_path: Path) -> None:

@@ -275,6 +275,7 @@ class Trials:
     best: dict[str, Any] | None = field(default_factory=lambda: {"analyzers[0].params.fast": 5})
     study: str | None = None
     ledger: Ledger | None = None
+    min_trades: int = 0
 
     @property
     def count(self) -> int:

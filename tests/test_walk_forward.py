@@ -20,7 +20,9 @@ from stratnb.research.backtest import backtest
 from stratnb.research.bootstrap import bootstrap
 from stratnb.research.configured import configure
 from stratnb.research.ledger import Ledger, study_of
+from stratnb.research.overfitting import probability_of_overfitting
 from stratnb.research.stretch import run_stretch
+from stratnb.research.sweep import sweep
 from stratnb.research.walk_forward import WalkForward, walk_forward
 from stratnb.research.windows import windows_of
 
@@ -272,3 +274,31 @@ def test_trials_of_a_walk_are_counted_once(candles: Candles, tmp_path: Path) -> 
     walk_forward(DOCUMENT, candles[:1_500], {FAST: [3, 6]}, **SIZES, ledger=ledger)
     assert ledger.count(study) == 2
     assert math.isnan(ledger.spread(study))
+
+
+def test_tests_a_step_apart_leave_the_candles_between_them_out(candles: Candles) -> None:
+    near = windows_of(candles, **SIZES)
+    assert windows_of(candles, **SIZES, step=300) == near
+    far = windows_of(candles, **SIZES, step=500)
+    assert [window.test for window in far] == [(700, 1_000), (1_200, 1_500), (1_700, 2_000)]
+    with pytest.raises(ConfigError) as caught:
+        windows_of(candles, **SIZES, step=299)
+    assert [finding.path for finding in caught.value.findings] == ["step"]
+    walked = walk_forward(DOCUMENT, candles, {FAST: [3, 9]}, **SIZES, step=500, ledger=False, threads=1)
+    assert len(walked.equity_curve) == len(walked.close_ms) == len(walked.tested) == 3 * 300
+    assert walked.tested.open_time_ms.tolist() == [
+        ms for window in far for ms in candles.open_time_ms[slice(*window.test)].tolist()
+    ]
+    assert walked.figures["total_return"] == pytest.approx(walked.equity_curve[-1] / walked.capital - 1.0)
+
+
+def test_each_training_says_how_likely_its_choice_overfits(walked: WalkForward, candles: Candles) -> None:
+    account = {"market": walked.windows[0].result.plan.market, "ledger": False}  # type: ignore[union-attr]
+    for each in walked.windows:
+        trained = sweep(DOCUMENT, candles[slice(*each.window.train)], SPACE, threads=1, **account)
+        assert each.overfitting == probability_of_overfitting(trained.blocks)
+    known = [each.overfitting for each in walked.windows]
+    assert walked.overfitting == pytest.approx(np.mean(known))  # type: ignore[arg-type]
+    assert walked.frame["overfitting"].tolist() == known
+    short = walk_forward(DOCUMENT, candles, SPACE, train=336, test=400, ledger=False, threads=1)
+    assert short.overfitting is None, "under 16 days there are no 16 blocks of them"

@@ -48,6 +48,8 @@ Seed = Annotated[int, typer.Option(help="Seed of random and optuna.")]
 Threads = Annotated[int | None, typer.Option(help="Threads; one a processor without it.")]
 OnGap = Annotated[str, typer.Option(help="At a gap: hold, stop or split.")]
 MaxTrials = Annotated[int, typer.Option(help="Most trials that a grid may have.")]
+MinTrades = Annotated[int, typer.Option(help="Fewest trades that the best may have.")]
+Memory = Annotated[float | None, typer.Option("--memory-mb", help="Refuse what takes more memory than this.")]
 Counted = Annotated[bool, typer.Option("--ledger/--no-ledger", help="Count the trials in your ledger.")]
 
 
@@ -113,6 +115,8 @@ def sweep(
     threads: Threads = None,
     on_gap: OnGap = "hold",
     max_trials: MaxTrials = 100_000,
+    min_trades: MinTrades = 0,
+    memory_mb: Memory = None,
     out: Annotated[Path | None, typer.Option(help="Keep the rows in a .parquet file; again: go on with it.")] = None,
     counted: Counted = True,
     random: Annotated[int, typer.Option(help="Runs with random entries beside the best.", min=0)] = 0,
@@ -130,6 +134,7 @@ def sweep(
         (one,), markets = _loaded((strategy,), (candles,), market, read_as, overrides)
         options: dict[str, Any] = {"method": method, "trials": trials, "objective": objective, "seed": seed}
         options |= {"threads": threads, "on_gap": on_gap, "max_trials": max_trials, "path": out, "cash": cash}
+        options |= {"min_trades": min_trades, "memory_mb": memory_mb}
         options |= {"market": markets[one.symbol] if markets else None, "overrides": overrides}
         found = run(strategy, one, space, ledger=None if counted else False, **options)
         typer.echo(_sweep_text(found, as_json, out=out, random=random))
@@ -147,6 +152,7 @@ def walk_forward(
     mode: Annotated[str, typer.Option(help="rolling or anchored.")] = "rolling",
     purge: Annotated[str, typer.Option(help="Left out at the end of each training.")] = "0",
     embargo: Annotated[str, typer.Option(help="Left out between training and test.")] = "0",
+    step: Annotated[str, typer.Option(help="From test to test; the length of a test without it.")] = "",
     market: MarketFile = None,
     symbol: Symbol = "",
     timeframe: Timeframe = None,
@@ -160,6 +166,8 @@ def walk_forward(
     threads: Threads = None,
     on_gap: OnGap = "hold",
     max_trials: MaxTrials = 100_000,
+    min_trades: MinTrades = 0,
+    memory_mb: Memory = None,
     counted: Counted = True,
     as_json: AsJson = False,
 ) -> None:
@@ -171,9 +179,11 @@ def walk_forward(
         space = _space(grid)
         (one,), markets = _loaded((strategy,), (candles,), market, read_as, overrides)
         spans: dict[str, Any] = {"train": train, "test": test, "purge": purge, "embargo": embargo}
+        spans |= {"step": step} if step else {}
         options: dict[str, Any] = {name: int(span) if span.isdecimal() else span for name, span in spans.items()}
         options |= {"mode": mode, "method": method, "trials": trials, "objective": objective, "seed": seed}
         options |= {"threads": threads, "on_gap": on_gap, "max_trials": max_trials, "cash": cash}
+        options |= {"min_trades": min_trades, "memory_mb": memory_mb}
         options |= {"market": markets[one.symbol] if markets else None, "overrides": overrides}
         with _line() as progress:
             found = run(strategy, one, space, ledger=None if counted else False, progress=progress, **options)
@@ -315,9 +325,9 @@ def _walk_text(found: WalkForward, as_json: bool) -> str:
         rows = frame.assign(**{name: [each.isoformat() for each in frame[name]] for name in times}).to_dict("records")
         whole = {"windows": rows, "planned": len(found.planned), "complete": found.complete, "mode": found.mode}
         result = {"objective": found.objective, "figures": found.figures, "efficiency": found.efficiency}
-        return json_of(whole | result | {"drift": found.drift})
+        return json_of(whole | result | {"overfitting": found.overfitting, "drift": found.drift})
     table = frame.drop(columns=["train_start", "train_end"], errors="ignore").to_string(index=False, na_rep="n/a")
-    more = {"efficiency": found.efficiency}
+    more = {"efficiency": found.efficiency, "overfitting": found.overfitting}
     return "\n".join([repr(found), table, "", *_table(found.figures | more)])
 
 

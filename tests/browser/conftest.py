@@ -170,6 +170,21 @@ def _start(home: Path, *module: str, port_option: str) -> Site:
     raise AssertionError(f"the server did not come up: {log.read_text()[-2000:]}")
 
 
+def serve_voila(home: Path, notebook: Path, *options: str) -> Site:
+    """Serve a notebook by Voila on loopback."""
+    loopback = ("--Voila.ip=127.0.0.1", "--no-browser")
+    return _start(home, "voila", str(notebook), *loopback, *options, port_option="--Voila.port")
+
+
+@pytest.fixture
+def sites() -> Iterator[list[Site]]:
+    """Return the servers of a test; they are stopped after it."""
+    started: list[Site] = []
+    yield started
+    for site in started:
+        _stop(site)
+
+
 def _stop(site: Site) -> None:
     site.process.terminate()
     try:
@@ -195,30 +210,21 @@ def save(page: Any) -> None:
 
 
 @pytest.fixture
-def voila(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def voila(tmp_path: Path, sites: list[Site]) -> Callable[..., Site]:
     """Return a function that serves a notebook (a path, or cells) by Voila."""
-    sites: list[Site] = []
 
     def serve(*cells: str, notebook: Path | None = None) -> Site:
         path = notebook or write_notebook(tmp_path / "page.ipynb", *cells)
-        options = [
-            "--Voila.ip=127.0.0.1",
-            "--no-browser",
-            "--template=stratnb",
-            "--VoilaConfiguration.allow_theme_override=YES",
-        ]
-        sites.append(_start(tmp_path, "voila", str(path), *options, port_option="--Voila.port"))
+        options = ("--template=stratnb", "--VoilaConfiguration.allow_theme_override=YES")
+        sites.append(serve_voila(tmp_path, path, *options))
         return sites[-1]
 
-    yield serve
-    for site in sites:
-        _stop(site)
+    return serve
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def lab(tmp_path: Path, sites: list[Site]) -> Callable[..., Site]:
     """Return a function that serves notebooks, given as name=cells, by JupyterLab."""
-    sites: list[Site] = []
 
     def serve(**books: list[str]) -> Site:
         folder = tmp_path / "books"
@@ -238,6 +244,4 @@ def lab(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         sites.append(_start(tmp_path, "jupyterlab", *options, port_option="--ServerApp.port"))
         return sites[-1]
 
-    yield serve
-    for site in sites:
-        _stop(site)
+    return serve

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import ROOT, Site, _environment, _start, _stop
+from browser.conftest import ROOT, Site, _environment, serve_voila
 from stratnb.hosted import account_of
 from stratnb.ui import serve as serving
 
@@ -81,25 +81,23 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
 
 
 @pytest.fixture
-def served(tmp_path: Path, hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Site]]:
+def served(
+    tmp_path: Path, hosted: Hosted, sites: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], Site]:
     """Return a function that serves a notebook to observers, by kernels that are culled soon after their last page."""
-    sites: list[Site] = []
     monkeypatch.setenv(serving.JOURNAL_VARIABLE, str(hosted.account.journal))
 
     def serve(notebook: Path) -> Site:
         options = [
             f"--Voila.config_file_paths={Path(serving.__file__).parent}",
-            "--Voila.ip=127.0.0.1",
             "--MappingKernelManager.cull_idle_timeout=6",
             "--MappingKernelManager.cull_interval=2",
             "--MappingKernelManager.cull_connected=False",
         ]
-        sites.append(_start(tmp_path, "voila", str(notebook), *options, port_option="--Voila.port"))
+        sites.append(serve_voila(tmp_path, notebook, *options))
         return sites[-1]
 
-    yield serve
-    for site in sites:
-        _stop(site)
+    return serve
 
 
 def _get(site: Site, path: str) -> tuple[int, str]:

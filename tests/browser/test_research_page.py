@@ -59,9 +59,13 @@ def test_a_sweep_runs_shows_its_map_and_its_best_and_a_report_opens_offline(
     shown.get_by_text("4 of 4", exact=True).wait_for(timeout=RUN_LIMIT_MS)
     page.wait_for_function(FILLED)
     shown.get_by_text("Deflated Sharpe ratio", exact=True).wait_for(timeout=RUN_LIMIT_MS)
+    shown.get_by_role("button", name="Plateau").click()
+    page.wait_for_function(FILLED)
     _shot(page, "sweep-1280-light")
     shown.get_by_role("button", name="Open in backtest").click()
     page.locator(SHOWN).locator("h3", has_text="1 · simple-levels").wait_for(timeout=RUN_LIMIT_MS)
+    page.locator(SHOWN).get_by_role("button", name="Check look-ahead").click()
+    page.locator(SHOWN).get_by_text("● No look-ahead").wait_for(timeout=RUN_LIMIT_MS)
     page.locator(SHOWN).get_by_role("button", name="Report HTML").click()
     with page.expect_download(timeout=RUN_LIMIT_MS) as kept:
         page.locator(f"{SHOWN} a.sn-save").click(timeout=RUN_LIMIT_MS)

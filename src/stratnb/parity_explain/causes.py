@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, Refused
 from stratnb.market_data.candles import VALUES, Candles, market_from
 from stratnb.model import Fill, Market
 from stratnb.parity_explain.course import NOISE, Course, Run, Told, booked, told_of
@@ -59,13 +59,15 @@ def explain(
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> ParityReport:
     """Explain the difference between a recorded run and the backtest of a strategy on the same candles.
 
     `recorded` is a backtest, a saved run, an engine or a journal (reader or path; `strategy_id` chooses), or a
     `Recorded`; `recorded_candles` are the candles it saw, where it does not keep them. Strategy, market, cash and
     limits are those of the record unless they are given. Causes are those of `CAUSES`: each difference in the trades
-    has one, and the amounts add up to the difference in pnl. Raises `ConfigError` for what neither record nor call say.
+    has one, and the amounts add up to the difference in pnl. `cancelled()` is asked between runs of the model, which
+    ends it with `Refused("canceled")`. Raises `ConfigError` for what neither record nor call say.
     """
     record = recorded_of(recorded, strategy_id, candles=recorded_candles)
     case = _case(record, candles, strategy, market=market, cash=cash, limits=limits, overrides=overrides)
@@ -76,6 +78,8 @@ def explain(
     while distance > 0 and left:
         found = []
         for place, cause in enumerate(left):
+            if cancelled is not None and cancelled():
+                raise Refused("canceled", f"the explanation ended after {tried} runs of the model")
             on = stages[-1][1] | {cause}
             run = case.run(on)
             found.append((case.distance(run), place, cause, on, run))

@@ -30,6 +30,7 @@ MANUAL = frozenset({"manual", "kill_switch", "switch_close", "transfer", "adopte
 PERSONS = frozenset({"paused", "managing", "operator", "kill_switch"})
 LATE_MS = 1_000
 LONGEST_DELAY = 240
+WATCHED = 64  # candles that are run again at most when a fill in them may not be so
 NOISE = 1e-9
 
 
@@ -130,6 +131,7 @@ class Course:
     def _bulk(self, start: int, stop: int, *, watch: bool) -> int:
         """Run compiled to `stop`, or to before the first fill that may not be so; return the next candle."""
         watch = watch and bool(self.on & {"latency", "risk denial", "manual action"})
+        stop = min(stop, start + WATCHED) if watch else stop
         kept = [x.copy() for x in (self.memory, self.books, self.account, self.counts)] if watch else []
         k, found = start, []
         while k < stop:

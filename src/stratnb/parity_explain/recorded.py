@@ -193,4 +193,7 @@ def _chosen(strategy_id: str | None, known: Iterable[str]) -> str:
         return names[0]
     close = nearest(strategy_id or "", names)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {', '.join(names) or 'none'}"
-    raise ConfigError("unknown_strategy", f"strategy {strategy_id!r} is not in this run", value=strategy_id, hint=hint)
+    text = f"strategy {strategy_id!r} is not in this run"
+    if strategy_id is None:
+        text = f"the run has {len(names)} strategies" if names else "the run has no strategy"
+    raise ConfigError("unknown_strategy", text, value=strategy_id, hint=hint)

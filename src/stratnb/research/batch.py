@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
-from stratnb.kernels.fused import is_usable, structure_key
+from stratnb.kernels.fused import structure_key
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import open_account
 from stratnb.research.daily import DAY_MS
 from stratnb.research.ending import close_at_end
 from stratnb.research.gaps import OnGap, close_out, stretches_of
 from stratnb.research.looping import FILL_BUFFER, REASON_CELLS, filled
-from stratnb.research.tiers import pays
+from stratnb.research.tiers import pays, usable
 from stratnb.research.together import Structure, run_together, structure_of
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Plan
@@ -79,11 +79,18 @@ def track_of(candles: Candles, on_gap: OnGap = "hold") -> Track:
 
 
 def run_batch(
-    plans: Sequence[Plan], track: Track, *, cash: float, limits: AccountLimits | None = None, threads: int = 1
+    plans: Sequence[Plan],
+    track: Track,
+    *,
+    cash: float,
+    limits: AccountLimits | None = None,
+    threads: int = 1,
+    whole: int = 0,
 ) -> Batch:
     """Run each plan alone on an account of its own and return what came of it, in the order of the plans.
 
-    The result does not depend on the number of threads, nor on what else is in the batch.
+    The result does not depend on the number of threads, nor on what else is in the batch, nor on `whole`: how many
+    trials there are with those of other batches, by which a compiler may be worth its time.
     """
     m = len(plans)
     batch = Batch(
@@ -94,7 +101,7 @@ def run_batch(
         errors=("",) * m,
     )
     errors: list[str] = [""] * m
-    opened, tasks = _Opened(cash, limits), _tasks(plans, track)
+    opened, tasks = _Opened(cash, limits), _tasks(plans, track, whole)
     lock, left = threading.Lock(), iter(tasks)
 
     def _work() -> None:
@@ -119,7 +126,7 @@ def run_batch(
     return replace(batch, errors=tuple(errors))
 
 
-def _tasks(plans: Sequence[Plan], track: Track) -> list[tuple[Structure | None, Sequence[int]]]:
+def _tasks(plans: Sequence[Plan], track: Track, whole: int) -> list[tuple[Structure | None, Sequence[int]]]:
     """Return which trials are run together by a generated loop, and which one by one.
 
     A position that is closed at the end, and blocks that start anew after a gap, are run one by one.
@@ -134,8 +141,8 @@ def _tasks(plans: Sequence[Plan], track: Track) -> list[tuple[Structure | None, 
     tasks: list[tuple[Structure | None, Sequence[int]]] = []
     for numbers in groups.values():
         structure = structure_of([plans[k] for k in numbers])
-        work = len(numbers) * len(track.rows)
-        if structure is None or not pays(structure.loop, work) or not all(map(is_usable, structure.kernels)):
+        n = len(track.rows)
+        if structure is None or not (pays(structure.loop, len(numbers) * n, whole * n) and usable(structure.kernels)):
             alone += numbers
         else:
             tasks += [(structure, numbers[k : k + TOGETHER]) for k in range(0, len(numbers), TOGETHER)]

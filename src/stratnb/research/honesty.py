@@ -151,7 +151,8 @@ def verdict(
     the choice among the trials, and is high as well where all are equally good.
     """
     if sweep.best is None:
-        why = ("no trial has a defined objective",)
+        least = f" and {sweep.min_trades:,} trades" if sweep.min_trades else ""
+        why = (f"no trial has a defined objective{least}",)
         return Verdict(False, why, None, sweep.count, sweep.count, spread_of(sweep.sharpes))
     result = sweep.backtest()
     counted, spread = _counted(sweep, result, ledger)
@@ -194,7 +195,8 @@ def _against(deflated: float | None, mean: Interval, *, days: int, trades: int) 
     """Return what a best misses of the rule."""
     found = []
     if deflated is None or not deflated >= LEVEL:
-        found.append(f"deflated Sharpe ratio {_shown(deflated)} is not {LEVEL:g} or more")
+        known = "under 0.001" if deflated is not None and deflated < 0.001 else _shown(deflated)
+        found.append(f"deflated Sharpe ratio {known} is not {LEVEL:g} or more")
     if mean.low is None or mean.low <= 0.0:
         found.append(f"the interval of the mean trade starts at {_shown(mean.low)}")
     found += [f"{n} {what} are under {FEW}" for n, what in ((days, "days"), (trades, "trades")) if n < FEW]

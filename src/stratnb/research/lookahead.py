@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stratnb.blocks.base import Block
-from stratnb.errors import ConfigError
+from stratnb.errors import ConfigError, Refused
 from stratnb.kernels.jit import Kernel
 from stratnb.market_data.candles import Candles, utc_text
 from stratnb.model import Market
@@ -147,6 +147,7 @@ def lookahead(
     tolerance: float = 0.0,
     seed: int = 7,
     progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Lookahead:
     """Prove that a strategy, a block or a function of candles does not look ahead, or say where it does.
 
@@ -155,7 +156,8 @@ def lookahead(
     candle (array, Series, DataFrame, mapping), fills or trades, a block, or a strategy. `cuts` is the number of points
     to replay: all of them when that is cheap, else a seeded choice; `tolerance` a relative difference that counts as
     none. A number that was computed from all candles beforehand cannot be told from a parameter: give a function that
-    builds the block from candles instead. Raises `ConfigError` for what cannot be run on all the candles.
+    builds the block from candles instead. `progress(done, all)` counts cuts; `cancelled()` is asked between them, which
+    ends it with `Refused("canceled")`. Raises `ConfigError` for what cannot be run on all the candles.
     """
     _check(candles, cuts)
     subject = _subject(candidate, candles, given=given, market=market, overrides=overrides)
@@ -163,6 +165,8 @@ def lookahead(
     proof.repeat()
     points = proof.points(cuts)
     for done, cut in enumerate(points):
+        if cancelled is not None and cancelled():
+            raise Refused("canceled", f"the proof ended after {done} of {len(points)} cuts")
         if progress is not None:
             progress(done, len(points))
         proof.replay(int(cut))

@@ -89,7 +89,7 @@ def random_entries(
     entered = int(result.book[at.B_TRADE_NO])
     if not entered:
         return RandomEntries(own, 0, np.empty(0), np.empty(0))
-    chance = _Chance(result, threads)
+    chance = _Chance(result, threads, n)
     trying, *numbers = np.random.SeedSequence(seed).spawn(n + 1)
     chance.tune(entered, trying)
     found = np.empty((0, 2))
@@ -106,8 +106,8 @@ def random_entries(
 class _Chance:
     """The runs by chance beside one backtest, with the probability of an entry at a flat candle."""
 
-    def __init__(self, result: Backtest, threads: int) -> None:
-        self.result, self.threads = result, threads
+    def __init__(self, result: Backtest, threads: int, runs: int) -> None:
+        self.result, self.threads, self.runs = result, threads, runs
         self.track = track_of(result.candles[: len(result.equity_curve)])
         closes, self.odds = _odds(result)
         self.plan = _by_chance(result, closes)
@@ -116,7 +116,7 @@ class _Chance:
         """Return total return and number of entries of some runs, (runs, 2)."""
         plans = [replace(self.plan, params=self._drawn(np.random.default_rng(number))) for number in numbers]
         cash, limits = float(self.result.account[at.A_START]), self.result.limits
-        batch = run_batch(plans, self.track, cash=cash, limits=limits, threads=self.threads)
+        batch = run_batch(plans, self.track, cash=cash, limits=limits, threads=self.threads, whole=self.runs)
         return np.column_stack([batch.daily[:, -1] / self.result.capital - 1.0, batch.book[:, at.B_TRADE_NO]])
 
     def tune(self, entered: int, number: np.random.SeedSequence) -> None:

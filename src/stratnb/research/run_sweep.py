@@ -60,6 +60,7 @@ class Course:
     threads: int
     cluster: Cluster | None
     study: Study | None
+    min_trades: int = 0
 
 
 def run_course(course: Course, progress: Progress | None, cancelled: Callable[[], bool] | None) -> bool:
@@ -109,7 +110,8 @@ def _rows(course: Course, done: Ints, stop: _Stop) -> Iterator[Rows]:
                 pieces = [(list(numbers[k : k + size]), list(values[k : k + size])) for k in cuts]
             yield from _run(course, iter(pieces), stop)
 
-        return searched(course.space, course.objective, _round, course.store.rows())
+        rows, least = course.store.rows(), course.min_trades
+        return searched(course.space, course.objective, _round, rows, min_trades=least)
     missing = _Missing(course.space, done)
     if course.cluster is not None:
         missing.size = course.cluster.share_size(missing.left)

@@ -30,14 +30,15 @@ def check_optuna() -> None:
         raise ConfigError("extra_missing", "method 'optuna' needs optuna", value="optuna", hint=hint) from error
 
 
-def searched(space: Space, objective: str, run: Run, known: Rows) -> Iterator[Rows]:
+def searched(space: Space, objective: str, run: Run, known: Rows, *, min_trades: int = 0) -> Iterator[Rows]:
     """Ask optuna (TPE) for all trials of a space, run those that are not known, and give their rows.
 
     Trials are asked in rounds of `ROUND`; what is known already is told to the study again, so that a resumed search
-    goes on as if it had never stopped. A trial without objective is told as failed.
+    goes on as if it had never stopped. A trial without objective, or with fewer trades, is told as failed.
     """
     have = {int(trial): k for k, trial in enumerate(known.trials)}
-    scores = {trial: float(known.figures[objective][k]) for trial, k in have.items()}
+    before = known.scores(objective, min_trades)
+    scores = {trial: float(before[k]) for trial, k in have.items()}
     with _quiet():
         study = _study(space, objective)
         for first in range(0, space.count, ROUND):
@@ -46,7 +47,7 @@ def searched(space: Space, objective: str, run: Run, known: Rows) -> Iterator[Ro
             values = [tuple(_proposed(trial, axis) for axis in space.axes) for trial in asked]
             wanted = [k for k, number in enumerate(numbers) if number not in have]
             for rows in run([numbers[k] for k in wanted], [values[k] for k in wanted]) if wanted else ():
-                scores |= dict(zip(rows.trials.tolist(), rows.figures[objective].tolist(), strict=True))
+                scores |= dict(zip(rows.trials.tolist(), rows.scores(objective, min_trades).tolist(), strict=True))
                 yield rows
             if not all(number in scores for number in numbers):
                 return  # it was cancelled

@@ -30,6 +30,7 @@ from stratnb.research.sweep_checks import (
     raise_all,
     written,
 )
+from stratnb.research.sweep_memory import memory_faults
 from stratnb.research.swept import Sweep
 from stratnb.research.trials import Job, Runner
 from stratnb.services.ledger import AccountLimits
@@ -58,6 +59,8 @@ def sweep(
     client: Client | None = None,
     path: str | Path | None = None,
     max_trials: int = 100_000,
+    min_trades: int = 0,
+    memory_mb: float | None = None,
     on_gap: OnGap = "hold",
     ledger: Ledger | Literal[False] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -68,13 +71,13 @@ def sweep(
     `space` maps paths of the document to a `Range` or a list of values; `method` is "grid", "random" or "optuna" (the
     last two with `trials`). The trials run in `threads` of this process, or on the Dask cluster of `client`. With
     `path`, a .parquet file, rows are kept as they come; the same call goes on with what is missing. `progress(done,
-    all)` is told, else a line shows rate and remaining time; `cancelled()` and an interrupt keep what is done. Every
-    trial that ran is counted in `ledger`: None is the user's, False none. Raises `ConfigError("sweep_invalid")` with
-    all faults before anything runs.
+    all)` is told, else a line shows rate and remaining time; `cancelled()` and an interrupt keep what is done. A trial
+    with fewer than `min_trades` trades is kept and never the best; a sweep that takes more than `memory_mb` (10^6
+    bytes, `sweep_memory`) is refused. Every trial that ran is counted in `ledger`: None is the user's, False none.
+    Raises `ConfigError("sweep_invalid")` with all faults before anything runs.
     """
-    findings = option_faults(
-        method=method, trials=trials, objective=objective, seed=seed, threads=threads, max_trials=max_trials
-    )
+    options = {"method": method, "trials": trials, "objective": objective, "seed": seed, "threads": threads}
+    findings = option_faults(**options, max_trials=max_trials, min_trades=min_trades, memory_mb=memory_mb)
     axes, faults = axes_of(space)
     chosen, found = Space(axes, method, trials, seed), list[Plan]()
     findings += faults + continuous_faults(chosen) + (collected(check_optuna) if method == "optuna" else [])
@@ -87,16 +90,22 @@ def sweep(
         findings += path_faults(map(str, space), found[0].config.to_document(), document, offered(found[0].config))
     if axes and not any(finding.path in (*space, "method", "trials", "max_trials") for finding in findings):
         findings += count_faults(chosen, max_trials)
+    findings += [] if findings else memory_faults(chosen.count, len(candles), threads or cores(), memory_mb)
     raise_all(findings)
     plan = found[0]
-    job = Job(document, chosen.paths, candles, market, float(cash), limits, dict(overrides or {}), on_gap)
+    job = Job(document, chosen.paths, candles, market, float(cash), limits, dict(overrides or {}), on_gap, chosen.count)
     runner = Runner(job)
     raise_all(check_lengths(runner, axes))
-    store = store_at(path, axes, {} if path is None else _identity(plan, job, chosen, objective))
+    store = store_at(path, axes, {} if path is None else _identity(plan, job, chosen, _aim(objective, min_trades)))
     cluster = None if client is None else Cluster(client, job, modules_of([type(node.block) for node in plan.nodes]))
     study = None if ledger is False else Study(ledger or Ledger(), study_of(plan.config, candles), plan)
-    course = Course(runner, chosen, objective, store, threads or cores(), cluster, study)
+    course = Course(runner, chosen, objective, store, threads or cores(), cluster, study, min_trades)
     return Sweep(course, complete=run_course(course, progress, cancelled))
+
+
+def _aim(objective: str, min_trades: int) -> str:
+    """Return what optuna searches for, in words."""
+    return f"{objective} of {min_trades} trades" if min_trades else objective
 
 
 def _identity(plan: Plan, job: Job, space: Space, objective: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 
 from stratnb.blocks.base import Role, kinds
-from stratnb.errors import ConfigError, Finding, nearest
+from stratnb.errors import ConfigError, Finding, nearest, positive
 from stratnb.model import Market
 from stratnb.research.configured import Strategy
 from stratnb.research.measure import FIGURES
@@ -33,10 +33,24 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def option_faults(
-    *, method: str, trials: object, objective: str, seed: object, threads: object, max_trials: object
+    *,
+    method: Any,
+    trials: object,
+    objective: Any,
+    seed: object,
+    threads: object,
+    max_trials: object,
+    min_trades: object = 0,
+    memory_mb: object = None,
 ) -> list[Finding]:
     """Return the options that are no choice."""
     found = []
+    if isinstance(min_trades, bool) or not isinstance(min_trades, int) or min_trades < 0:
+        text = f"{min_trades!r} is not a whole number from 0 on"
+        found.append(fault("min_trades", "range", text, min_trades, "write min_trades=30"))
+    if memory_mb is not None and not positive(memory_mb):
+        text = f"{memory_mb!r} is not a number above 0"
+        found.append(fault("memory_mb", "range", text, memory_mb, "write memory_mb=1000, or None for no limit"))
     for name, value, known in (("method", method, METHODS), ("objective", objective, FIGURES)):
         if value not in known:
             close = nearest(str(value), known)

@@ -65,6 +65,11 @@ class Sweep:
         return self._course.objective
 
     @property
+    def min_trades(self) -> int:
+        """Return how many trades a trial needs to be the best."""
+        return self._course.min_trades
+
+    @property
     def space(self) -> Space:
         """Return the axes and the way the trials were chosen."""
         return self._course.space
@@ -112,9 +117,13 @@ class Sweep:
         return pd.DataFrame({**columns, **rows.figures, "error": pd.Series(rows.errors, dtype=object)})
 
     @cached_property
+    def _scores(self) -> Floats:
+        return self._rows.scores(self.objective, self.min_trades)
+
+    @cached_property
     def _best(self) -> int | None:
-        """Return the place of the best row; the first of equals, None where the objective is nowhere defined."""
-        scores = self._rows.figures[self.objective]
+        """Return the place of the best row; the first of equals, None where no trial may be it."""
+        scores = self._scores
         known = np.flatnonzero(np.isfinite(scores))
         if not len(known):
             return None
@@ -123,7 +132,7 @@ class Sweep:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """Return the values of the best trial by path, None where no trial has the objective."""
+        """Return the values of the best trial by path, None where no trial has the objective and trades enough."""
         if self._best is None:
             return None
         return dict(zip(self.space.paths, self._rows.values[self._best], strict=True))
@@ -143,7 +152,8 @@ class Sweep:
         place = self._best if trial is None else self._place(trial)
         if place is None:
             hint = "give the number of a trial"
-            raise ConfigError("no_best", f"no trial has a {self.objective}", value=self.objective, hint=hint)
+            least = f" and {self.min_trades:,} trades" if self.min_trades else ""
+            raise ConfigError("no_best", f"no trial has a {self.objective}{least}", value=self.objective, hint=hint)
         job = self._course.runner.job
         patch = self._course.runner.variants.patch(self._rows.values[place])
         options: dict[str, Any] = {"market": job.market, "cash": job.cash, "limits": job.limits, "on_gap": job.on_gap}
@@ -184,7 +194,7 @@ class Sweep:
         if self._best is None:
             return None
         rows, sign = self._rows, -1.0 if self.objective in LOWER else 1.0
-        scores = rows.figures[self.objective]
+        scores = self._scores
         best = float(scores[self._best])
         wanted = {repr(values) for values in self._neighbours(rows.values[self._best])}
         found = [k for k, values in enumerate(rows.values) if repr(values) in wanted] if wanted else []

@@ -27,7 +27,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all trials of a sweep; `document` says everything but the overrides and the values."""
+    """What is the same for all trials of a sweep; `document` says everything but the overrides and the values.
+
+    `count` is the number of trials of the whole sweep.
+    """
 
     document: Mapping[str, Any]
     paths: tuple[str, ...]
@@ -37,6 +40,7 @@ class Job:
     limits: AccountLimits | None
     overrides: Mapping[str, Any]
     on_gap: OnGap
+    count: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,14 @@ class Rows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.trials)
+
+    def scores(self, objective: str, min_trades: int = 0) -> Floats:
+        """Return the objective of each row, NaN where it is undefined or the trial has fewer trades than `min_trades`.
+
+        The best is chosen by these.
+        """
+        found, trades = self.figures[objective], self.figures["trades"]
+        return np.where(np.isfinite(found) & (trades >= min_trades), found, np.nan) if min_trades else found
 
     def taken(self, places: Ints) -> Rows:
         """Return the rows at some places."""
@@ -112,7 +124,8 @@ class Runner:
             else:
                 plans.append(plan)
                 good.append(k)
-        batch = run_batch(plans, self.track, cash=self.job.cash, limits=self.job.limits, threads=threads)
+        job = self.job
+        batch = run_batch(plans, self.track, cash=job.cash, limits=job.limits, threads=threads, whole=job.count)
         for k, failed in zip(good, batch.errors, strict=True):
             errors[k] = failed
         figures = measure(batch, days=self.track.days)

@@ -11,6 +11,7 @@ from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
 from stratnb.research.configured import Strategy, configure
 from stratnb.research.ledger import Ledger
+from stratnb.research.overfitting import probability_of_overfitting
 from stratnb.research.stretch import run_stretch
 from stratnb.research.sweep import Sweep, sweep
 from stratnb.research.walked import WalkForward, WindowResult
@@ -32,6 +33,7 @@ def walk_forward(
     mode: Mode = "rolling",
     purge: Span = 0,
     embargo: Span = 0,
+    step: Span | None = None,
     objective: str = "sharpe",
     market: Market | None = None,
     cash: float = 10_000.0,
@@ -47,14 +49,15 @@ def walk_forward(
     Windows are those of `windows_of`. A test starts flat with blocks warmed up on the candles of its training window
     (and the embargo), and is closed out at its end; nothing behind the end of the training has a part in the choice.
     What is not known of the market is inferred from the first training window. `search` are further options of `sweep`
-    (`method`, `trials`, `seed`, `threads`, `client`, `max_trials`, `on_gap`). Trials are counted in `ledger` as by
-    `sweep`; `progress(done, all)` counts trials over all windows; after a cancel the windows done so far are returned.
+    (`method`, `trials`, `seed`, `threads`, `client`, `max_trials`, `min_trades`, `memory_mb`, `on_gap`). Trials are
+    counted in `ledger` as by `sweep`; `progress(done, all)` counts trials over all windows; after a cancel the windows
+    done so far are returned.
     Raises `ConfigError` before anything runs.
     """
     if not isinstance(candles, Candles) or not positive(cash):
         what, hint = (candles, "load them with load_candles") if positive(cash) else (cash, "give cash above 0")
         raise ConfigError("type", f"{repr(what)[:80]} is not usable here", value=repr(what)[:80], hint=hint)
-    windows = windows_of(candles, train=train, test=test, mode=mode, purge=purge, embargo=embargo)
+    windows = windows_of(candles, train=train, test=test, mode=mode, purge=purge, embargo=embargo, step=step)
     seen = candles[slice(*windows[0].train)]
     if market is None:
         plan, _ = configure(strategy, seen, overrides=overrides)
@@ -120,6 +123,7 @@ def _tested(candles: Candles, window: Window, *, trained: Sweep, account: Mappin
         growth_outside=outside["cagr"],
         result=result,
         ranges={path: _range(trained.frame[path].tolist()) for path in best},
+        overfitting=probability_of_overfitting(trained.blocks),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from stratnb.market_data.candles import Candles
+from stratnb.market_data.candles import VALUES, Candles
 from stratnb.model import Trade
 from stratnb.research.backtest import Backtest
 from stratnb.research.bootstrap import trade_returns
@@ -34,7 +34,8 @@ class WindowResult:
     """One window: what its training chose out of how many trials, and how that did inside and outside.
 
     `inside` and `outside` are the objective, `growth_` the yearly growth; `ranges` tells how wide each number was
-    searched. Without a defined objective nothing is chosen and nothing traded: `chosen` and `result` are None.
+    searched. `overfitting` is the probability that the choice overfits its training, None under two trials or 16 days
+    of it. Without a defined objective nothing is chosen and nothing traded: `chosen` and `result` are None.
     """
 
     window: Window
@@ -46,6 +47,7 @@ class WindowResult:
     growth_outside: float | None
     result: Backtest | None = field(repr=False)
     ranges: Mapping[str, float | None] = field(repr=False)
+    overfitting: float | None = None
 
     @property
     def efficiency(self) -> float | None:
@@ -59,7 +61,8 @@ class WalkForward:
     """The windows of a walk-forward that were run, of those planned, and what their tests make together.
 
     Each test starts with the equity that the one before it left: the joined curve starts at `capital` and its growth is
-    the product of the windows' own. It has one value at the close of each tested candle.
+    the product of the windows' own. It has one value at the close of each tested candle; between tests that do not
+    follow each other nothing is held.
     """
 
     windows: tuple[WindowResult, ...]
@@ -77,14 +80,22 @@ class WalkForward:
     @property
     def tested(self) -> Candles:
         """Return the candles of all tests that were run."""
-        if not self.windows:
-            return self.candles[:0]
-        return self.candles[self.windows[0].window.test[0] : self.windows[-1].window.test[1]]
+        places = self._places
+        if not len(places) or len(places) == places[-1] + 1 - places[0]:
+            return self.candles[int(places[0]) : int(places[-1]) + 1] if len(places) else self.candles[:0]
+        columns = {name: getattr(self.candles, name)[places] for name in ("open_time_ms", *VALUES, "flags")}
+        return Candles(self.candles.symbol, self.candles.timeframe, **columns)
+
+    @property
+    def _places(self) -> Ints:
+        """Return the positions of the tested candles."""
+        return np.concatenate([np.empty(0, np.int64), *(np.arange(*each.window.test) for each in self.windows)])
 
     @property
     def close_ms(self) -> Ints:
         """Return the closing times of the tested candles."""
-        return self.tested.close_time_ms
+        closed: Ints = self.candles.close_time_ms[self._places]
+        return closed
 
     @property
     def equity_curve(self) -> Floats:
@@ -126,7 +137,7 @@ class WalkForward:
         """
         if not self.windows:
             return {}
-        start, equity = int(self.tested.open_time_ms[0]), self.equity_curve
+        start, equity = int(self.candles.open_time_ms[self._places[0]]), self.equity_curve
         return all_figures(self.close_ms, equity, self.capital, start_ms=start, trades=self.closed_trades)
 
     @property
@@ -136,6 +147,16 @@ class WalkForward:
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         inside, outside = sum(a for a, _ in known), sum(b for _, b in known)
         return outside / inside if inside > 0 else None
+
+    @property
+    def overfitting(self) -> float | None:
+        """Return the mean probability over the windows that the choice overfits its training; None without any.
+
+        Each is that of `probability_of_overfitting` on the trials of one training; the trainings of rolling windows
+        share candles, so their trials are not put together.
+        """
+        known = [each.overfitting for each in self.windows if each.overfitting is not None]
+        return sum(known) / len(known) if known else None
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -150,6 +171,7 @@ class WalkForward:
             times["test_end"] = closed[d - 1]
             figures = {"inside": each.inside, "outside": each.outside, "growth_inside": each.growth_inside}
             figures |= {"growth_outside": each.growth_outside, "efficiency": each.efficiency}
+            figures["overfitting"] = each.overfitting
             row: dict[str, object] = {name: pd.Timestamp(int(ms), unit="ms", tz="UTC") for name, ms in times.items()}
             row |= {name: math.nan if value is None else value for name, value in figures.items()}
             row |= {"trials": each.trials, "trades": len(each.result.closed_trades) if each.result else 0}

@@ -42,14 +42,22 @@ class _Length:
 
 
 def windows_of(
-    candles: Candles, *, train: Span, test: Span, mode: Mode = "rolling", purge: Span = 0, embargo: Span = 0
+    candles: Candles,
+    *,
+    train: Span,
+    test: Span,
+    mode: Mode = "rolling",
+    purge: Span = 0,
+    embargo: Span = 0,
+    step: Span | None = None,
 ) -> tuple[Window, ...]:
-    """Return the windows over candles, oldest first; the tests follow each other without a gap and do not overlap.
+    """Return the windows over candles, oldest first; the tests do not overlap.
 
-    A training window of length `train` ends where its test begins, less `embargo`, which nobody uses; its last `purge`
-    candles are left out, for trades opened there reach on. Rolling windows keep their length, anchored ones begin with
-    the first candle. Lengths are candles (int) or time; only whole test windows are made. Raises
-    `ConfigError("windows")` with every fault.
+    They begin a `step` apart: the length of a test when None, so that they follow each other without a gap. A training
+    window of length `train` ends where its test begins, less `embargo`, which nobody uses; its last `purge` candles are
+    left out, for trades opened there reach on. Rolling windows keep their length, anchored ones begin with the first
+    candle. Lengths are candles (int) or time; only whole test windows are made. Raises `ConfigError("windows")` with
+    every fault.
 
     >>> from stratnb.market_data import synthetic_market
     >>> windows_of(synthetic_market(["BTC/USDT"], candles=100)[0], train=50, test=20, purge=5)
@@ -61,6 +69,8 @@ def windows_of(
         hint = f"did you mean {' or '.join(map(repr, close))}?"
         faults.append(Finding("mode", "enum", f"{mode!r} is not known", mode, hint))
     given = {"train": (train, 1), "test": (test, 1), "purge": (purge, 0), "embargo": (embargo, 0)}
+    if step is not None:
+        given["step"] = (step, 1)
     lengths = {name: _length(name, span, least, candles, faults) for name, (span, least) in given.items()}
     _raise(faults)
     grid = _Grid(candles)
@@ -69,15 +79,20 @@ def windows_of(
         text = f"purge {purge!r} leaves nothing of train {train!r}"
         faults.append(Finding("purge", "range", text, purge, "make the training longer"))
     if not grid.holds(first, lengths["test"]):
+        days = (candles.close_time_ms[-1] - candles.open_time_ms[0]) / UNITS["d"]
         text = f"train {train!r}, embargo {embargo!r} and test {test!r} do not fit in {len(candles)} candles"
-        faults.append(Finding("train", "too_long", text, train, "shorten the windows or load more candles"))
+        hint = f"they are {days:.3g} days of {candles.timeframe}: shorten the windows or load more candles"
+        faults.append(Finding("train", "too_long", text, train, hint))
+    if step is not None and grid.after(first, lengths["step"]) < grid.after(first, lengths["test"]):
+        text = f"step {step!r} is shorter than test {test!r}: candles would be traded twice"
+        faults.append(Finding("step", "range", text, step, "give at least the length of a test"))
     _raise(faults)
     found = []
     while grid.holds(first, lengths["test"]):
         end, stop = grid.before(first, lengths["embargo"]), grid.after(first, lengths["test"])
         start = 0 if mode == "anchored" else grid.before(end, lengths["train"])
         found.append(Window((start, grid.before(end, lengths["purge"])), (first, stop)))
-        first = stop
+        first = stop if step is None else grid.after(first, lengths["step"])
     return tuple(found)
 
 

@@ -49,7 +49,7 @@ def equity_figure(height: int, *, log: bool = False) -> tuple[Any, Theme]:
     top.height = height - below.height
     top.sizing_mode = below.sizing_mode = "stretch_width"
     top.xaxis.visible = False
-    top.min_border_bottom = below.min_border_top = 2
+    top.min_border_bottom, below.min_border_top = 8, 2  # half of a label beside the lowest tick
     top.yaxis.formatter = NumeralTickFormatter(format="0,0[.]00[0000]")
     below.yaxis.formatter = NumeralTickFormatter(format="0.0[0]%")
     top.yaxis.ticker.desired_num_ticks, below.yaxis.ticker.desired_num_ticks = 4, 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,15 @@ from stratnb.view import CacheView, EngineView
 __all__ = ["ResearchBoard"]
 
 Floats = npt.NDArray[np.float64]
+V = TypeVar("V", EngineView, CacheView)
 
+EMPTY: Final[Mapping[str, Callable[[], Any]]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "tuple": tuple,
+    "Mapping": dict,
+}
 NO_ENGINE: Final = "this page has no engine"
 HINT: Final = "open the trader's page: stratnb dashboard"
 
@@ -97,51 +106,24 @@ class ResearchBoard:
 
 def _empty_view() -> EngineView:
     """Return the picture of nothing."""
-    cache = CacheView(
-        capacity=0,
-        size=0,
-        pinned=0,
-        over_capacity=0,
-        hits=0,
-        misses=0,
-        joins=0,
-        hit_rate=None,
-        creations=0,
-        creation_failures=0,
-        evictions=0,
-        evictions_by_reason={},
-        creation_ms={"p50": None, "p95": None},
-        switch_ms={"p50": None, "p95": None},
-        resident_bytes=0,
-        entries=(),
-    )
-    return EngineView(
-        seq=0,
+    times: dict[str, float | None] = {"p50": None, "p95": None}
+    return _blank(
+        EngineView,
         name="research",
         state="stopped",
         mode="parallel",
         trade="paper",
-        account="",
         quote="USDT",
-        now_ms=0,
-        equity=0.0,
-        start_equity=0.0,
-        day_pnl=0.0,
-        gross_exposure=0.0,
-        net_exposure=0.0,
-        exposure_limit=None,
-        open_positions=0,
-        max_open_positions=None,
         risk_state="ACTIVE",
-        risk_reason="",
-        data_age_s=None,
-        loop_lag_p95_ms=0.0,
-        feed=None,
-        strategies=(),
-        positions=(),
-        cache=cache,
-        markets={},
-        events_seq=0,
-        events_dropped=0,
+        cache=_blank(CacheView, creation_ms=times, switch_ms=times),
         version=installed_version(),
     )
+
+
+def _blank(kind: type[V], **given: Any) -> V:
+    """Return a view with nothing in it: what may be unknown is None, numbers are 0, texts and collections empty."""
+    for each in fields(kind):
+        if each.name not in given and each.default is MISSING and each.default_factory is MISSING:
+            kinds = str(each.type)
+            given[each.name] = None if "None" in kinds else EMPTY[kinds.partition("[")[0]]()
+    return kind(**given)

@@ -9,14 +9,17 @@ from typing import Any, ClassVar
 import ipywidgets as w
 import pandas as pd
 
+from stratnb.research.lookahead import lookahead
 from stratnb.ui.controls import btn, field, show, styled
 from stratnb.ui.format import count, stamp
 from stratnb.ui.panels.backtest_checks import Checked, Examiner
 from stratnb.ui.panels.backtest_draft import Draft
 from stratnb.ui.panels.backtest_files import export, save
+from stratnb.ui.panels.backtest_record import explained_run, record_of_board, record_of_file
 from stratnb.ui.panels.backtest_result import ResultView
 from stratnb.ui.panels.backtest_runs import Run, RunList, opened
 from stratnb.ui.panels.backtest_setup import BacktestSetup
+from stratnb.ui.panels.performance_data import named
 from stratnb.ui.panels.working import WorkingPanel
 from stratnb.ui.work import Work
 from stratnb.view import Board, EngineView
@@ -50,7 +53,7 @@ class BacktestPanel(WorkingPanel):
     ) -> None:
         self._backtest, self._parity_of = run, parity
         self._examine = Examiner(board)
-        self._edited = False
+        self._edited = self._checking = False
         super().__init__(board)
 
     @property
@@ -66,26 +69,31 @@ class BacktestPanel(WorkingPanel):
         self.file = field("Saved run", "path of a .json file")
         self.reopen = btn("Open run", tip="Show a run that was saved to a file", do=self.open_run)
         saved = styled(w.HBox([self.file, self.reopen]), "sn-chips", "sn-pushed")
-        controls = styled(w.HBox([self.start, self.running, saved]), "sn-addrow")
+        self.controls = styled(w.HBox([self.start, self.running, saved]), "sn-addrow")
+        self._saved = saved
         self.result = ResultView()
-        self.result.on_parity, self.result.on_save, self.result.on_export = self.run_parity, self._save, self._export
+        self.result.on_save, self.result.on_export = self._save, self._export
+        self.proofs = self.result.proofs
+        self.proofs.on_parity, self.proofs.on_lookahead = self.run_parity, self.run_lookahead
+        self.proofs.on_explain = self.run_explain
         self.list = RunList()
         self.list.on_show, self.list.tell = self._show, self.tell
         self.blank = styled(
             w.HTML("<strong>No run yet</strong><span>Choose a strategy and candles, then press Run.</span>"), "sn-empty"
         )
-        return [self.setup, controls, self.blank, self.result, self.list]
+        return [self.setup, self.controls, self.blank, self.result, self.list]
 
     def paint(self, view: EngineView) -> None:
         """Offer what can be run, check what was edited and show how far the run is."""
         self._view = view
         self.setup.paint(view)
-        work = self._work
-        if work is None:
-            if self._edited:
-                self._check(self.setup.draft(view))
-            return
-        self.show_progress(work)
+        self.proofs.offer([(f"{name} (loaded)", strategy_id) for strategy_id, name in named(view).items()])
+        if self._work is not None:
+            self.show_progress(self._work)
+        elif self._checking:
+            self.say_waiting(self.setup.findings)
+        elif self._edited:
+            self._check(self.setup.draft(view))
 
     def _touched(self) -> None:
         """A field was edited: it is checked at the next paint."""
@@ -93,9 +101,10 @@ class BacktestPanel(WorkingPanel):
 
     def _check(self, draft: Draft) -> None:
         """Check the fields without running anything."""
-        self._edited = False
+        self._edited, self._checking = False, True
 
         def _shown(job: Any) -> None:
+            self._checking = False
             if job.error is not None:
                 self.refuse(job.error)
             elif not self._edited:
@@ -130,15 +139,45 @@ class BacktestPanel(WorkingPanel):
 
     def run_parity(self) -> None:
         """Replay the shown run's candles through the engine on paper and compare."""
+        self._prove("parity", self._parity_of, self.proofs.judge_parity, "candles")
+
+    def run_lookahead(self) -> None:
+        """Run the shown run's strategy on beginnings of its candles and compare."""
+
+        def _call(strategy: Any, candles: Any, *, cash: float, **options: Any) -> Any:
+            return lookahead(strategy, candles, **options)
+
+        self._prove("lookahead", _call, self.proofs.judge_lookahead, "cuts")
+
+    def run_explain(self, strategy_id: str, path: str, strategy: str) -> None:
+        """Find why a recorded run, of a loaded strategy or in a file, differs from the shown one."""
         last = self.result.run
-        if last is None or last.candles is None:
+
+        def _call(*_: Any, cash: float, overrides: Any, **hooks: Any) -> Any:
+            record = record_of_board(self.board, strategy_id) if strategy_id else record_of_file(path, strategy)
+            return explained_run(last, record, **hooks)  # type: ignore[arg-type]
+
+        self._prove("explain", _call, self.proofs.judge_record, "runs")
+
+    def _prove(self, name: str, call: Callable[..., Any], judge: Callable[[Any], None], unit: str) -> None:
+        """Run one of the checks of the shown run; its answer is dropped when another run is shown meanwhile."""
+        last = self.result.run
+        if last is None or last.candles is None or self._work is not None:
             return
         plan = last.plan
+        options = {"cash": plan.cash, "overrides": plan.overrides or None}
+        self.controls.children = (self.start, self._saved)
+        self.proofs.begin(name, self.running)
+
+        def _ended(found: Any, work: Work) -> None:
+            if self.result.run is last:
+                judge(found)
+
         self.go(
-            lambda **hooks: self._parity_of(
-                plan.strategy, last.candles, cash=plan.cash, overrides=plan.overrides or None, **hooks
-            ),
-            lambda found, work: self.result.judge(found) if self.result.run is last else None,
+            lambda **hooks: call(plan.strategy, last.candles, **options, **hooks),
+            _ended,
+            failed=lambda error: self.proofs.refuse(name, error),
+            unit=unit,
         )
 
     def open_run(self) -> None:
@@ -165,7 +204,11 @@ class BacktestPanel(WorkingPanel):
         known = self.result.run is not None and self.result.run.candles is not None
         for button in (self.start, self.reopen, self.result.save, *self.result.exports):
             button.disabled = on
-        self.result.check.disabled = on or not known
+        for button in self.proofs.buttons:
+            button.disabled = on or not known
+        if not on:
+            self.proofs.end()
+            self.controls.children = (self.start, self.running, self._saved)
         super()._lock(on)
 
     def _finished(self, found: tuple[Checked, Run | None], work: Work) -> None:

@@ -160,7 +160,7 @@ class Examiner:
         path = typed_path(draft.path.strip())
         if not draft.path.strip():
             what = "the candle file" if draft.source == "File" else "the archive's folder"
-            raise ConfigError("missing", f"{what} is missing", hint="give its path, or use the feed")
+            raise ConfigError("missing", f"{what} is missing", hint="give its path, or choose another source")
         if draft.source == "Archive":
             return self._archived(path, draft.series)
         return self._read("path", draft.path, draft.symbol.strip(), draft)
@@ -191,7 +191,7 @@ class Examiner:
             raise ConfigError("folder_missing", f"{str(folder)!r} is not a folder", value=str(folder))
         stored = Archive(folder).list()
         if not stored:
-            hint = "write candles to it with Archive(folder).write(candles), or choose a file"
+            hint = f"fill it with `stratnb archive candles.csv --to {folder}`, or choose a file"
             raise ConfigError("archive_empty", f"{str(folder)!r} holds no candles", value=str(folder), hint=hint)
         return Archive(folder).read(*(series if series in stored else stored[0]))
 

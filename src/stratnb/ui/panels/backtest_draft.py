@@ -69,11 +69,13 @@ def parse_number(text: str, what: str, low: float, high: float) -> float | None:
         value = to_number(text)
     except ValueError as error:
         meant = text.replace(",", ".")
-        hint = f"did you mean {meant}?" if _is_number(meant) else f"give {low:g} to {high:g}"
+        hint = f"did you mean {meant}?" if _is_number(meant) else f"give {low:,.15g} to {high:,.15g}"
         raise ConfigError("type", f"{what} {text!r} is not a number", value=text, hint=hint) from error
     if not low <= value <= high:
-        fit = f"did you mean {value / 100:g}?" if low <= value / 100 <= high else f"give {low:g} to {high:g}"
-        raise ConfigError("range", f"{what} {value:g} is outside {low:g} to {high:g}", value=value, hint=fit)
+        fit = f"did you mean {value / 100:g}?" if low <= value / 100 <= high else f"give {low:,.15g} to {high:,.15g}"
+        raise ConfigError(
+            "range", f"{what} {value:,.15g} is outside {low:,.15g} to {high:,.15g}", value=value, hint=fit
+        )
     return value
 
 

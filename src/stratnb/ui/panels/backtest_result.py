@@ -13,6 +13,7 @@ from stratnb.ui.curve import EquityCurve
 from stratnb.ui.format import count, escape
 from stratnb.ui.panels import backtest_rows as rows
 from stratnb.ui.panels.backtest_files import EXPORTS, file_name
+from stratnb.ui.panels.backtest_proofs import Proofs
 from stratnb.ui.panels.backtest_runs import Run
 from stratnb.ui.panels.backtest_trade import TradePicture
 from stratnb.ui.widgets import Table
@@ -21,11 +22,10 @@ __all__ = ["ResultView"]
 
 
 class ResultView(w.VBox):  # type: ignore[misc]
-    """Shows a run; `on_parity()`, `on_save(path)` and `on_export(what)` are called by its buttons."""
+    """Shows a run; `on_save(path)` and `on_export(what)` are called by its buttons, `proofs` has its checks."""
 
     def __init__(self) -> None:
         self.run: Run | None = None
-        self.on_parity: Callable[[], None] = lambda: None
         self.on_save: Callable[[str], None] = lambda path: None
         self.on_export: Callable[[str], None] = lambda what: None
         self.figures = Table(kind="kpi", caption="Figures of the backtest")
@@ -33,16 +33,10 @@ class ResultView(w.VBox):  # type: ignore[misc]
         self.picture = TradePicture()
         self.picture.changed = lambda row: setattr(self.trades, "current", row)
         self.heading = w.HTML()
-        parts = [self.heading, self.figures, self._make_parity(), self.curve.widget, self._make_tables()]
+        self.proofs = Proofs()
+        parts = [self.heading, self.figures, self.proofs, self.curve.widget, self._make_tables()]
         super().__init__([*parts, self._make_exports()])
         styled(self, "sn-result", "sn-off")
-
-    def _make_parity(self) -> w.Widget:
-        tip = "Replay the same candles through the paper engine and compare bit for bit"
-        self.check = btn("Check parity", tip=tip)
-        self.check.on_click(lambda _: self.on_parity())
-        self.verdict = styled(w.HTML(), "sn-muted")
-        return styled(w.HBox([self.check, self.verdict]), "sn-row")
 
     def _make_tables(self) -> w.Widget:
         none = {"t": "No trade", "sub": "No decision became an entry; the counts say why."}
@@ -81,7 +75,7 @@ class ResultView(w.VBox):  # type: ignore[misc]
         show(self, run is not None)
         self.picture.clear()
         self.offer("")
-        self.verdict.value = ""
+        self.proofs.clear()
         if run is None:
             return
         result, stops = run.result, run.result.planned_stops
@@ -98,7 +92,8 @@ class ResultView(w.VBox):  # type: ignore[misc]
         self._candles(result)
         self.curve.draw(result.close_ms, result.equity_curve, result.capital)
         self.path.value = file_name(run.plan.title, run.number)
-        self.check.disabled = run.candles is None
+        for button in self.proofs.buttons:
+            button.disabled = run.candles is None
 
     def _candles(self, result: Any) -> None:
         """Show gaps and ambiguous candles."""
@@ -113,16 +108,6 @@ class ResultView(w.VBox):  # type: ignore[misc]
         """Show a link that saves a file, or take it away."""
         self.link.value = link
         show(self.link, bool(link))
-
-    def judge(self, parity: Any) -> None:
-        """Show the report of a parity check."""
-        equal = bool(parity.identical)
-        mark = '<span class="sn-t-ok">● Parity</span>' if equal else '<span class="sn-t-err">■ No parity</span>'
-        words = "replay and backtest agree bit for bit" if equal else parity.difference
-        compared = (
-            f"{count(parity.candles)} candles, {count(parity.trades)} trades, {count(parity.fills)} fills compared"
-        )
-        self.verdict.value = f'<span role="status">{mark} {escape(words)}; {compared}</span>'
 
     def _open_trade(self, action: str, row: str) -> None:
         if action == "open" and self.run is not None and row.isdigit():

@@ -9,8 +9,10 @@ from typing import Any, Final
 import ipywidgets as w
 
 from stratnb.errors import ConfigError, Finding
+from stratnb.research.batch import cores
 from stratnb.research.measure import FIGURES
 from stratnb.research.space import Space
+from stratnb.research.sweep_memory import memory_faults
 from stratnb.ui.controls import chip, dropdown, field, segment, show, styled
 from stratnb.ui.format import count
 from stratnb.ui.panels.backtest_draft import parse_number
@@ -30,9 +32,14 @@ class SearchOptions(w.HBox):  # type: ignore[misc]
         self.trials = field("Trials", "200", value="200")
         self.seed = field("Seed", "0", value="0")
         self.objective = dropdown("Objective", [(title_of(name), name) for name in FIGURES], "sharpe")
+        self.least = field("Least trades", "0")
         self.threads = field("Threads", "all cores")
+        self.memory = field("Memory, MB", "1000", value="1000")
+        self.least.tooltip = "A trial with fewer trades is kept, and never the best"
+        self.memory.tooltip = "A search that would take more is refused before it runs"
         self.many = chip("More than 100,000", False, f"Allow searches of more than {count(MANY)} trials")
-        super().__init__([self.method, self.trials, self.seed, self.objective, self.threads, self.many])
+        fields = [self.method, self.trials, self.seed, self.objective, self.least, self.threads, self.memory, self.many]
+        super().__init__(fields)
         styled(self, "sn-addrow")
         for box in self.children:
             box.observe(lambda _: self._touched(), "value")
@@ -50,12 +57,19 @@ class SearchOptions(w.HBox):  # type: ignore[misc]
             "trials": self.trials.value,
             "seed": self.seed.value,
             "objective": self.objective.value,
+            "least": self.least.value,
             "threads": self.threads.value,
+            "memory": self.memory.value,
             "many": bool(self.many.value),
         }
 
-    def judge(self, space: Space, options: Mapping[str, Any], findings: list[Finding]) -> Space | None:
-        """Return the space by method, trials and seed; what is wrong is added to the findings."""
+    def judge(
+        self, space: Space, options: Mapping[str, Any], findings: list[Finding], candles: int = 0
+    ) -> Space | None:
+        """Return the space by method, trials and seed; what is wrong is added to the findings.
+
+        Memory is judged for so many candles.
+        """
         try:
             found = self.arguments(options)
         except ConfigError as error:
@@ -71,7 +85,9 @@ class SearchOptions(w.HBox):  # type: ignore[misc]
             hint = "switch More than 100,000 on, take larger steps, or choose Random"
             findings.append(Finding("", "space_large", words, value=made.count, hint=hint))
             return None
-        return made
+        heavy = memory_faults(made.count, candles, found.get("threads") or cores(), found.get("memory_mb"))
+        findings += [replace(each, path="", hint=each.hint.replace("memory_mb", "Memory")) for each in heavy]
+        return None if heavy else made
 
     def arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the search; raises `ConfigError` for a text that is no number."""
@@ -81,6 +97,13 @@ class SearchOptions(w.HBox):  # type: ignore[misc]
         if options["method"] != "grid":
             trials = parse_number(str(options["trials"]), "Trials", 1, 10_000_000)
             found["trials"] = int(trials or 200)
+        for name, text, what, most in (
+            ("min_trades", options["least"], "Least trades", 1_000_000),
+            ("memory_mb", options["memory"], "Memory", 1_000_000),
+        ):
+            value = parse_number(str(text), what, float(name == "memory_mb"), most)
+            if value is not None:
+                found[name] = int(value)
         if threads is not None:
             found["threads"] = int(threads)
         if options["many"]:

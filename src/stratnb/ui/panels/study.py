@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
 
 import ipywidgets as w
 
-from stratnb.errors import ConfigError, Finding
+from stratnb.errors import ConfigError, Finding, StratnbError
+from stratnb.market_data.candles import Candles
+from stratnb.research.backtest import backtest
 from stratnb.research.space import Space, axes_of
 from stratnb.strategy.documents import build_config
 from stratnb.ui.controls import btn, show, styled
@@ -23,7 +26,9 @@ from stratnb.ui.panels.working import WorkingPanel
 from stratnb.ui.work import Work
 from stratnb.view import Board, EngineView
 
-__all__ = ["Asked", "Study", "StudyPanel"]
+__all__ = ["Asked", "Study", "StudyPanel", "timed"]
+
+PROBE: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,22 @@ class Asked:
 
 @dataclass(frozen=True)
 class Study:
-    """What a check made of it: the plan and its candles, the whole document, what can vary, and the search space."""
+    """What a check made of it: the plan and its candles, the whole document, what can vary, and the search space.
+
+    `rate` is how many candles of it run a second, one trial after the other; None until it was timed.
+    """
 
     asked: Asked
     checked: Checked
     document: Mapping[str, Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     space: Space | None = None
+    rate: float | None = None
+
+    @property
+    def candles(self) -> int:
+        """Return how many candles a trial has."""
+        return 0 if self.checked.candles is None else len(self.checked.candles)
 
     @property
     def trials(self) -> int:
@@ -70,6 +84,7 @@ class StudyPanel(WorkingPanel):
         self._edited = True
         self._checking = False
         self._known: tuple[Any, Any] = (None, None)
+        self._paced: tuple[str, float | None] = ("", None)
         super().__init__(board)
 
     def options(self) -> list[w.Widget]:
@@ -123,7 +138,9 @@ class StudyPanel(WorkingPanel):
         work = self._work
         if work is not None:
             self.show_progress(work)
-        elif self._edited and not self._checking:
+        elif self._checking:
+            self.say_waiting(self.findings)
+        elif self._edited:
             self._check()
 
     def touched(self) -> None:
@@ -173,7 +190,15 @@ class StudyPanel(WorkingPanel):
             if not wrong:
                 study = Study(asked, checked, document, parameters, Space(axes))
                 space = self.judge(study, findings)
-        return Study(asked, _found(checked, findings), document, parameters, space)
+        made = Study(asked, _found(checked, findings), document, parameters, space)
+        return made if made.blocked else replace(made, rate=self._pace(made))
+
+    def _pace(self, study: Study) -> float | None:
+        """Return how many candles of a strategy run a second; a short run is timed once for each strategy."""
+        key = repr(study.document)
+        if self._paced[0] != key:
+            self._paced = (key, timed(study.document or {}, study.checked.candles))
+        return self._paced[1]
 
     def _opened(self, checked: Checked) -> tuple[Mapping[str, Any] | None, tuple[Parameter, ...]]:
         """Return the whole document of the plan, and what can vary in it; kept until the plan changes."""
@@ -214,6 +239,20 @@ class StudyPanel(WorkingPanel):
         """Disable what must wait while work is done, and show its progress."""
         self.start.disabled = on
         super()._lock(on)
+
+
+def timed(document: Mapping[str, Any], candles: Candles | None) -> float | None:
+    """Return how many candles of a strategy the shared loop runs a second, None where it does not run at all."""
+    if candles is None:
+        return None
+    part = candles[:PROBE]
+    try:
+        backtest(document, part, tier="scan")  # what is loaded once is no part of the time
+        began = time.perf_counter()
+        backtest(document, part, tier="scan")
+    except StratnbError:
+        return None
+    return len(part) / max(time.perf_counter() - began, 1e-6)
 
 
 def _found(checked: Checked, findings: list[Finding]) -> Checked:

@@ -11,7 +11,9 @@ import ipywidgets as w
 import pandas as pd
 
 from stratnb.errors import ConfigError, Finding
+from stratnb.research.batch import cores
 from stratnb.research.space import Space
+from stratnb.research.sweep_memory import memory_of
 from stratnb.strategy.documents import build_config
 from stratnb.strategy.paths import assign
 from stratnb.ui.controls import btn, show, styled
@@ -70,17 +72,18 @@ class SweepPanel(StudyPanel):
     def judge(self, study: Study, findings: list[Finding]) -> Space | None:
         """Return the space by method, trials and seed."""
         assert study.space is not None
-        return self.search.judge(study.space, study.asked.options, findings)
+        return self.search.judge(study.space, study.asked.options, findings, study.candles)
 
     def say(self, study: Study) -> str:
-        """Return how many trials there are, and how long they take at the rate of the last sweep."""
+        """Return how many trials there are, how much memory they take, and how long."""
         assert study.space is not None
         sides = " × ".join(count(side) for side in study.space.shape) if not study.space.is_continuous else ""
         words = f"{count(study.trials)} trials" + (f" of {sides} combinations" if sides else "")
-        candles = 0 if study.checked.candles is None else len(study.checked.candles)
-        if self._rate is None or not candles:
-            return words
-        return f"{words}, about {age(study.trials * candles / self._rate)} at the rate of the last sweep"
+        threads = self.search.arguments(study.asked.options).get("threads") or cores()
+        memory = memory_of(study.trials, study.candles, threads) / 1e6
+        words += f", at most {count(round(memory))} MB"
+        rate, by = (self._rate, "the rate of the last sweep") if self._rate else (study.rate, "a timed trial")
+        return f"{words}, about {age(study.trials * study.candles / rate)} by {by}" if rate else words
 
     def compute(self, study: Study, **hooks: Any) -> Any:
         """Return the sweep of a study."""
@@ -98,8 +101,7 @@ class SweepPanel(StudyPanel):
 
     def finished(self, study: Study, result: Any, work: Work) -> None:
         """Show a sweep, and judge its best."""
-        candles = 0 if study.checked.candles is None else len(study.checked.candles)
-        self._rate = None if work.rate is None else work.rate * candles
+        self._rate = None if work.rate is None else work.rate * study.candles
         self._study_shown = study
         self.view.show(result)
         self.frame.note(study.checked.plan.title)

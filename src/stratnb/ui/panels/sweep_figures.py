@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,14 +19,21 @@ Floats = npt.NDArray[np.float64]
 
 LINES_MOST: Final = 1_000  # trials drawn in parallel coordinates
 WRITTEN_MOST: Final = 150  # cells that have their value written in them
+ACROSS: Final = 60  # characters of labels that fit below a map
+UP: Final = 16  # labels beside it
 PALEST: Final = 0.08
 STRONGEST: Final = 0.55  # the values written into the cells stay readable
 
 
 def strength(values: Floats) -> Floats:
-    """Return the opacity of values by their size; NaN is invisible."""
-    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    return np.where(np.isnan(values), 0.0, PALEST + (STRONGEST - PALEST) * np.abs(np.nan_to_num(values)) / largest)
+    """Return the opacity of values by their size, from the smallest on where all have one sign; NaN is invisible."""
+    known = np.abs(values[~np.isnan(values)])
+    alike = len(known) and (np.nanmin(values) >= 0.0 or np.nanmax(values) <= 0.0)
+    low, high = float(known.min()) if alike else 0.0, float(known.max(initial=0.0))
+    if low == high:
+        low = 0.0
+    part = (np.abs(np.nan_to_num(values)) - low) / ((high - low) or 1.0)
+    return np.where(np.isnan(values), 0.0, PALEST + (STRONGEST - PALEST) * part)
 
 
 def _titled(plot: Any, theme: Theme, names: Sequence[str]) -> None:
@@ -49,8 +57,9 @@ def heat_figure(
     plot = base_plot(across, x_axis_type="linear", y_range=up)
     theme.axes(plot, "heat-plot")
     plot.grid.visible = False
-    for axis, labels in ((plot.xaxis, x), (plot.yaxis, y)):
-        step = max(1, len(labels) // 24)
+    for axis, labels, room in ((plot.xaxis, x, ACROSS), (plot.yaxis, y, UP)):
+        size = 1 if axis is plot.yaxis else max(map(len, labels), default=0) + 2
+        step = max(1, math.ceil(len(labels) * size / room))
         axis.ticker = FixedTicker(ticks=list(range(0, len(labels), step)))
         axis.major_label_overrides = dict(enumerate(labels))
     _titled(plot, theme, names)

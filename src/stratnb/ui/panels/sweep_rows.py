@@ -11,12 +11,13 @@ import pandas as pd
 
 from stratnb.research.measure import LOWER
 from stratnb.research.swept import Stability
-from stratnb.ui.format import Cell, count, na, share, tone
+from stratnb.ui.format import MINUS, Cell, count, na, share, tone
 from stratnb.ui.panels.backtest_rows import figure, title_of
 
-__all__ = ["COLUMNS", "SHOWN_MOST", "short", "stability_rows", "trial_table", "value_text"]
+__all__ = ["COLUMNS", "SHOWN_MOST", "short", "stability_rows", "trial_table", "value_text", "written"]
 
 SHOWN_MOST: Final = 1_000
+LESS: Final = ("win_rate", "profit_factor")  # left out where there is little room
 COLUMNS: Final = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
 
 
@@ -28,7 +29,7 @@ def value_text(value: Any) -> str:
     """
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    return f"{float(value):.6g}" if isinstance(value, (int, float, np.number)) else str(value)
+    return f"{float(value):.6g}".replace("-", MINUS) if isinstance(value, (int, float, np.number)) else str(value)
 
 
 def short(path: str, paths: Sequence[str]) -> str:
@@ -49,14 +50,27 @@ def short(path: str, paths: Sequence[str]) -> str:
 
 
 def trial_table(
-    frame: pd.DataFrame, paths: Sequence[str], objective: str, best: int | None
+    frame: pd.DataFrame,
+    paths: Sequence[str],
+    objective: str,
+    best: int | None,
+    *,
+    failed: bool = False,
+    least: int = 0,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return columns and rows of the trials, the best first, failed ones last with their reason."""
+    """Return columns and rows of the trials, the best first, failed ones last with their reason, or these alone.
+
+    Trials with fewer than `least` trades say that they are none of the best.
+    """
+    frame = frame[frame["error"] != ""] if failed else frame
     shown = [name for name in dict.fromkeys((objective, *COLUMNS)) if name in frame.columns]
     cols: list[dict[str, Any]] = [{"key": "no", "label": "Trial", "align": "r"}]
     cols += [{"key": f"p{i}", "label": short(p, paths), "align": "r", "title": p} for i, p in enumerate(paths)]
-    cols += [{"key": name, "label": title_of(name), "align": "r"} for name in shown]
-    cols.append({"key": "error", "label": "Note", "cls": "is-p2"})
+    cols += [
+        {"key": name, "label": title_of(name), "align": "r", **({"cls": "is-p2"} if name in LESS else {})}
+        for name in shown
+    ]
+    cols.append({"key": "error", "label": "Note"})
     order = _ordered(frame, objective)[:SHOWN_MOST]
     rows = []
     for place in order:
@@ -65,7 +79,8 @@ def trial_table(
         cells: dict[str, Any] = {f"p{i}": _parameter(row[path]) for i, path in enumerate(paths)}
         cells |= {name: _figure(name, row[name]) for name in shown}
         words = str(row["error"])
-        note = {"t": words, "tone": "warn"} if words else "Best" if trial == best else ""
+        few = f"under {count(least)} trades" if row["trades"] < least else ""
+        note = {"t": words, "tone": "warn"} if words else "Best" if trial == best else few
         rows.append({"id": str(trial), "no": {"t": str(trial), "n": trial}, **cells, "error": note})
     return cols, rows
 
@@ -76,6 +91,14 @@ def _ordered(frame: pd.DataFrame, objective: str) -> list[int]:
     if objective not in LOWER:
         values = -values
     return [int(i) for i in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")]
+
+
+def written(name: str, value: float) -> str:
+    """Return a figure's value as it is written into a cell of a map."""
+    if math.isnan(value):
+        return "n/a"
+    cell = figure(name, float(value))
+    return cell if isinstance(cell, str) else str(cell["t"]).removeprefix("▲ ").removeprefix("▼ ")
 
 
 def _parameter(value: Any) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import ipywidgets as w
 import pandas as pd
@@ -12,7 +12,7 @@ from stratnb.errors import ConfigError, Finding
 from stratnb.research.space import Space
 from stratnb.research.windows import Span, windows_of
 from stratnb.ui.controls import field, segment, styled
-from stratnb.ui.format import count
+from stratnb.ui.format import age, count
 from stratnb.ui.panels.search_options import SearchOptions
 from stratnb.ui.panels.study import Study, StudyPanel
 from stratnb.ui.panels.walk_forward_result import WalkForwardView
@@ -20,7 +20,15 @@ from stratnb.ui.work import Work
 
 __all__ = ["WalkForwardPanel"]
 
-LENGTHS = ("train", "test", "purge", "embargo")
+LENGTHS = ("train", "test", "step", "purge", "embargo")
+
+TIPS: Final = {
+    "train": "The candles that each choice is made on",
+    "test": "The candles behind them that it is traded on",
+    "step": "From one test to the next, at least the length of a test",
+    "purge": "Left out at the end of each training, for trades opened there reach on",
+    "embargo": "Left out between a training and its test",
+}
 
 
 class WalkForwardPanel(StudyPanel):
@@ -40,9 +48,12 @@ class WalkForwardPanel(StudyPanel):
         self.lengths = {
             "train": field("Training", "30d or a number of candles", value="30d"),
             "test": field("Test", "10d or a number of candles", value="10d"),
+            "step": field("Test step", "as long as a test"),
             "purge": field("Purge", "0", value="0"),
             "embargo": field("Embargo", "0", value="0"),
         }
+        for name, tip in TIPS.items():
+            self.lengths[name].tooltip = tip
         for box in (self.mode, *self.lengths.values()):
             box.observe(lambda _: self.touched(), "value")
         rows = [self.mode, *self.lengths.values()]
@@ -61,7 +72,7 @@ class WalkForwardPanel(StudyPanel):
     def judge(self, study: Study, findings: list[Finding]) -> Space | None:
         """Return the space of one training, None when windows or search are wrong."""
         assert study.space is not None
-        space = self.search.judge(study.space, study.asked.options, findings)
+        space = self.search.judge(study.space, study.asked.options, findings, study.candles)
         candles = study.checked.candles
         if candles is None:
             return None
@@ -77,7 +88,9 @@ class WalkForwardPanel(StudyPanel):
         assert study.checked.candles is not None
         windows = windows_of(study.checked.candles, **_windows(study.asked.options))
         each = f"{count(len(windows))} windows of {count(study.trials)} combinations"
-        return f"{each}, {count(len(windows) * study.trials)} trials and {count(len(windows))} tests"
+        words = f"{each}, {count(len(windows) * study.trials)} trials and {count(len(windows))} tests"
+        trained = study.trials * sum(window.train[1] - window.train[0] for window in windows)
+        return f"{words}, about {age(trained / study.rate)} by a timed trial" if study.rate else words
 
     def compute(self, study: Study, **hooks: Any) -> Any:
         """Return the walk-forward of a study."""
@@ -108,8 +121,9 @@ class WalkForwardPanel(StudyPanel):
 
 def _windows(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the windows' arguments; a plain number is a number of candles."""
-    lengths: dict[str, Span] = {name: _length(str(options[name])) for name in LENGTHS}
-    return {"mode": options["mode"], **lengths}
+    lengths: dict[str, Span | None] = {name: _length(str(options[name])) for name in LENGTHS if name != "step"}
+    step = str(options["step"]).strip()
+    return {"mode": options["mode"], **lengths, "step": _length(step) if step else None}
 
 
 def _length(text: str) -> Span:

@@ -27,6 +27,7 @@ def windows_figure(count: int) -> tuple[Any, Theme]:
     plot = base_plot(Range1d(start=0, end=1, name="xr"), y_range=Range1d(start=count + 0.5, end=0.5))
     theme.axes(plot, "windows-plot")
     plot.ygrid.visible = False
+    plot.xaxis.ticker.desired_num_ticks = 5
     step = max(1, count // 8)
     plot.yaxis.ticker = FixedTicker(ticks=list(range(1, count + 1, step)))
     plot.yaxis.major_label_overrides = {n: f"Window {n}" for n in range(1, count + 1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import ipywidgets as w
@@ -25,6 +26,8 @@ DRIFT_COLUMNS: Final[list[dict[str, Any]]] = [
     {"key": "step", "label": "Mean step of the range", "align": "r"},
 ]
 
+KEYS: Final = (("is-train", "Training"), ("is-test", "Test"), ("is-none", "Pale: not run"))
+
 
 class WalkForwardView(w.VBox):  # type: ignore[misc]
     """Shows a walk-forward."""
@@ -35,7 +38,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
         self._windows, self._drift = Update(), Update()
         self.windows = self._chart(windows_figure(1), "Windows of training and test", 150)
         self.windows.snapshot = lambda: self._windows
-        keys = (("is-train", "Training"), ("is-test", "Test"), ("is-none", "Pale: not run"))
+        self.marks = styled(w.HTML(), "sn-legend")
         self.table = Table(caption="Windows", page=12, empty={"t": "No window was run", "sub": ""})
         self.curve = EquityCurve()
         self.curve.chart.caption = "Equity and drawdown of all tests joined"
@@ -46,7 +49,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
             caption="Drift of the choice", cols=DRIFT_COLUMNS, empty={"t": "Nothing was chosen", "sub": ""}
         )
         parts = [
-            *(self.figures, _heading("Windows"), _legend(keys), self.windows, self.table),
+            *(self.figures, _heading("Windows"), self.marks, self.windows, self.table),
             *(_heading("Equity outside: all tests joined, each with what the one before it left"), self.curve.widget),
             *(_heading("Drift of the choice"), self.legend, self.drift, self.moves),
         ]
@@ -64,6 +67,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
         show(self, True)
         self.figures.rows = rows.key_rows(found, found.figures)
         many = len(found.planned)
+        self.marks.value = _legend(KEYS if not found.complete else KEYS[:2])
         self.windows.height = f"{min(60 + 18 * many, 320)}px"
         self._windows = windows_update(found)
         _redraw(self.windows, windows_figure(many))
@@ -74,10 +78,7 @@ class WalkForwardView(w.VBox):  # type: ignore[misc]
         shown = list(chosen)[: len(CURVES)]
         self._drift = drift_update({path: chosen[path] for path in shown})
         _redraw(self.drift, drift_figure(shown, max(len(found.windows), 1)))
-        self.legend.value = "".join(
-            f'<span class="sn-key {look}">{escape(path)}</span>'
-            for path, (_, _, look) in zip(shown, CURVES, strict=False)
-        )
+        self.legend.value = _legend([(look, path) for path, (_, _, look) in zip(shown, CURVES, strict=False)])
         self.moves.rows = rows.drift_rows(found)
 
 
@@ -90,6 +91,5 @@ def _heading(words: str) -> w.HTML:
     return w.HTML(f"<h3>{escape(words)}</h3>")
 
 
-def _legend(keys: tuple[tuple[str, str], ...]) -> w.HTML:
-    made = "".join(f'<span class="sn-key {look}">{escape(label)}</span>' for look, label in keys)
-    return styled(w.HTML(made), "sn-legend")
+def _legend(keys: Sequence[tuple[str, str]]) -> str:
+    return "".join(f'<span class="sn-key {look}">{escape(label)}</span>' for look, label in keys)

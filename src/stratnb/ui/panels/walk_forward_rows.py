@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from stratnb.research.conventions import explained
 from stratnb.research.walked import WalkForward, WindowResult
 from stratnb.ui.format import Cell, count, na, num, pct, share, sized, stamp, tone
 from stratnb.ui.panels.backtest_rows import figure, title_of
@@ -26,6 +27,12 @@ def key_rows(found: WalkForward, figures: Mapping[str, float | None]) -> list[di
             "Efficiency",
             na("nothing to keep") if found.efficiency is None else num(found.efficiency),
             "Yearly growth of the tests over that of the trainings; 1 is as good outside as inside",
+        ),
+        (
+            "overfitting",
+            "Overfitting, mean",
+            share(found.overfitting) if found.overfitting is not None else na("under 2 trials or 16 days"),
+            "Mean over the trainings of the probability that the choice is not above the median of all trials outside",
         ),
         (
             "positive",
@@ -56,8 +63,10 @@ def window_table(found: WalkForward) -> tuple[list[dict[str, Any]], list[dict[st
         {"key": "trials", "label": "Trials", "align": "r", "cls": "is-p2"},
         {"key": "inside", "label": f"{objective}, inside", "align": "r"},
         {"key": "outside", "label": f"{objective}, outside", "align": "r"},
+        {"key": "grown", "label": "Growth a year, inside", "align": "r", "cls": "is-p2"},
         {"key": "growth", "label": "Growth a year, outside", "align": "r", "cls": "is-p2"},
         {"key": "ratio", "label": "Efficiency", "align": "r", "title": "Yearly growth outside over that inside"},
+        {"key": "pbo", "label": "Overfitting", "align": "r", "cls": "is-p2", "title": explained("overfitting")},
         {"key": "trades", "label": "Trades", "align": "r"},
         *({"key": f"p{i}", "label": short(path, paths), "align": "r", "title": path} for i, path in enumerate(paths)),
     ]
@@ -67,7 +76,6 @@ def window_table(found: WalkForward) -> tuple[list[dict[str, Any]], list[dict[st
 def _window(found: WalkForward, n: int, each: WindowResult, paths: list[str]) -> dict[str, Any]:
     chosen = each.chosen or {}
     cells = {f"p{i}": value_text(chosen[path]) if path in chosen else na() for i, path in enumerate(paths)}
-    growth = each.growth_outside
     return {
         "id": str(n),
         "no": {"t": str(n), "n": n},
@@ -76,11 +84,17 @@ def _window(found: WalkForward, n: int, each: WindowResult, paths: list[str]) ->
         "trials": {"t": count(each.trials), "n": each.trials},
         "inside": _objective(found.objective, each.inside),
         "outside": _objective(found.objective, each.outside),
-        "growth": na("under a day") if growth is None else {"t": pct(growth), "n": growth, "tone": tone(growth)},
+        "grown": _growth(each.growth_inside),
+        "growth": _growth(each.growth_outside),
         "ratio": sized(each.efficiency, num(each.efficiency), reason="no growth inside"),
+        "pbo": sized(each.overfitting, share(each.overfitting), reason="under 2 trials or 16 days"),
         "trades": count(len(each.result.closed_trades)) if each.result is not None else na("nothing chosen"),
         **cells,
     }
+
+
+def _growth(value: float | None) -> Cell:
+    return na("under a day") if value is None else {"t": pct(value), "n": value, "tone": tone(value)}
 
 
 def _objective(name: str, value: float | None) -> Cell:
