@@ -31,6 +31,7 @@ from stratnb.research.sweep_checks import (
 )
 from stratnb.research.swept import Sweep
 from stratnb.research.trials import Job, Runner
+from stratnb.research.value_checks import value_faults
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Plan
 
@@ -81,11 +82,14 @@ def sweep(
     if isinstance(candles, Candles) and len(candles):
         findings += collected(lambda: stretches_of(candles, on_gap))
         findings += collected(lambda: configure(strategy, candles, market=market, overrides=overrides)[0], found)
-    document = written(strategy, market) if found else {}
-    if found and isinstance(space, Mapping):
-        findings += path_faults(map(str, space), found[0].config.to_document(), document, offered(found[0].config))
     if axes and not any(finding.path in (*space, "method", "trials", "max_trials") for finding in findings):
         findings += count_faults(chosen, max_trials)
+    document = written(strategy, market) if found else {}
+    if found and isinstance(space, Mapping):
+        lost = path_faults(map(str, space), found[0].config.to_document(), document, offered(found[0].config))
+        known = [axis for axis in axes if axis.path not in {finding.path for finding in lost}]
+        findings += lost
+        findings += value_faults(document, known, symbol=candles.symbol, market=market, overrides=overrides)
     raise_all(findings)
     plan = found[0]
     job = Job(document, chosen.paths, candles, market, float(cash), limits, dict(overrides or {}), on_gap)
