@@ -95,13 +95,18 @@ def test_a_table_is_for_people(strategy: str, file: str) -> None:
     assert "max_drawdown" in shown.stdout
 
 
-def test_several_files_are_a_portfolio(strategy: str, file: str, folder: Path) -> None:
+def test_several_files_are_a_portfolio(strategy: str, file: str, folder: Path, tmp_path: Path) -> None:
     files = [file, str(folder / "ETHUSDT_1h.csv")]
     found = told("backtest", strategy, *files)
     made = portfolio([strategy], [load_candles(path)[0] for path in files])
     assert found["figures"] == made.figures
     assert found["strategies"] == list(made.labels)
     assert {label: part["figures"] for label, part in found["parts"].items()} == {x: made[x].figures for x in made}
+    page = tmp_path / "several.html"
+    assert told("backtest", strategy, *files, "--report", str(page))["written"] == [str(page)]
+    assert "Attribution" in page.read_text("utf-8")
+    wrong = refused("backtest", strategy, *files, "--report", str(page))
+    assert "exists already" in wrong
     wrong = refused("backtest", strategy, *files, "--tier", "fused", "--detail", file)
     assert "--tier" in wrong and "--detail" in wrong
 

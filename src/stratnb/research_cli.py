@@ -64,7 +64,7 @@ def backtest(
     detail: Annotated[Path | None, typer.Option(help="File of finer candles inside these (one strategy).")] = None,
     tier: Annotated[str, typer.Option(help="auto, scan or fused; the result is the same (one strategy).")] = "auto",
     on_gap: OnGap = "hold",
-    report: Annotated[Path | None, typer.Option(help="Write the report to an .html file (one strategy).")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report to an .html file.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the run to a .json or .json.gz file (one strategy).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +78,9 @@ def backtest(
         if several:
             from stratnb.research.portfolio import portfolio
 
-            typer.echo(_portfolio_text(portfolio(names, series, market=markets, **options), as_json))
+            made = portfolio(names, series, market=markets, decisions="entries" if report else False, **options)
+            kept = [] if report is None else [str(made.report().save(report))]
+            typer.echo(_portfolio_text(made, as_json, kept))
             return
         from stratnb.market_data import load_candles
         from stratnb.research.backtest import backtest as run
@@ -206,10 +208,10 @@ def _loaded(
 
 def _check_backtest(several: bool, **given: Any) -> None:
     """Raise for options that one strategy alone has, and for files that could not be written, before anything runs."""
-    usual = {"detail": None, "tier": "auto", "on_gap": "hold", "report": None, "save": None}
+    usual = {"detail": None, "tier": "auto", "on_gap": "hold", "save": None}
     faults = []
     for name, value in given.items():
-        if several and value != usual[name]:
+        if several and value != usual.get(name, value):
             option, hint = f"--{name.replace('_', '-')}", "run one strategy on one file"
             faults.append(Finding(option, "one_strategy", "is for one strategy on one file", str(value), hint))
     for name, endings in (("report", (".html", ".htm")), ("save", (".json", ".json.gz"))):
@@ -282,14 +284,15 @@ def _line() -> Iterator[Callable[[int, int], None]]:
         yield _tell
 
 
-def _portfolio_text(made: Portfolio, as_json: bool) -> str:
-    """Return a portfolio in words or as JSON."""
+def _portfolio_text(made: Portfolio, as_json: bool, kept: Sequence[str]) -> str:
+    """Return a portfolio in words or as JSON; `kept` are the files that were written."""
     if as_json:
         parts = {label: {"symbol": own.candles.symbol, "figures": own.figures} for label, own in made.items()}
         figures = {"strategies": list(made.labels), "candles": len(made.close_ms), "figures": made.figures}
-        return json_of(figures | {"reasons": made.reasons, "denials": made.denials, "parts": parts})
+        return json_of(figures | {"reasons": made.reasons, "denials": made.denials, "parts": parts, "written": kept})
     table = made.attribution[["symbol", "capital", "pnl", "share", "trades", "fees"]]
-    return "\n".join([repr(made), *map(str, made.findings), *_table(made.figures), "", table.to_string(na_rep="n/a")])
+    told = [repr(made), *map(str, made.findings), *_table(made.figures), "", table.to_string(na_rep="n/a")]
+    return "\n".join([*told, *(f"Wrote {path}" for path in kept)])
 
 
 def _sweep_text(found: Sweep, as_json: bool, *, out: Path | None, random: int) -> str:

@@ -6,7 +6,8 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,10 @@ class Portfolio(Mapping[str, Backtest]):
     def __len__(self) -> int:
         """Return the number of strategies."""
         return len(self.backtests)
+
+    def report(self) -> Any:
+        """Return the report: a live page in a notebook, `save("report.html")` writes it to one file."""
+        return import_module("stratnb.ui").report(self)
 
     @property
     def labels(self) -> tuple[str, ...]:
