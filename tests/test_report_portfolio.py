@@ -1,4 +1,4 @@
-"""The report of a portfolio: the account's figures, results that add up, every trade under its owner, one closed file."""
+"""The report of a portfolio: the figures of the account, results that add up, trades under owners, one closed file."""
 
 from __future__ import annotations
 

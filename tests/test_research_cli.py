@@ -107,6 +107,15 @@ def test_several_files_are_a_portfolio(strategy: str, file: str, folder: Path, t
     assert "Attribution" in page.read_text("utf-8")
     wrong = refused("backtest", strategy, *files, "--report", str(page))
     assert "exists already" in wrong
+    rates = tmp_path / "funding.csv"
+    times = [f"2024-01-{day:02}T{hour:02}:00:00Z" for day in range(1, 31) for hour in (0, 8, 16)]
+    rows = [f"{symbol},{time},0.0005" for symbol in ("BTC/USDT", "ETH/USDT") for time in times]
+    rates.write_text("\n".join(["symbol,time,rate", *rows]))
+    paid = told("backtest", strategy, *files, "--funding", str(rates))
+    assert paid["figures"]["funding"] != 0.0 == found["figures"]["funding"]
+    rates.write_text("\n".join(["symbol,time,rate", rows[1], rows[0], "ETC/USDT,2024-01-01,1"]))
+    wrong = refused("backtest", strategy, *files, "--funding", str(rates))
+    assert "the times do not rise at row 1" in wrong and "there are candles of " in wrong
     wrong = refused("backtest", strategy, *files, "--tier", "fused", "--detail", file)
     assert "--tier" in wrong and "--detail" in wrong
 

@@ -15,6 +15,7 @@ from stratnb.errors import ConfigError, Finding
 
 if TYPE_CHECKING:
     from stratnb.market_data.candles import Candles
+    from stratnb.market_data.funding import FundingRates
     from stratnb.model import Market
     from stratnb.research.portfolio import Portfolio
     from stratnb.research.sweep import Sweep
@@ -64,6 +65,7 @@ def backtest(
     detail: Annotated[Path | None, typer.Option(help="File of finer candles inside these (one strategy).")] = None,
     tier: Annotated[str, typer.Option(help="auto, scan or fused; the result is the same (one strategy).")] = "auto",
     on_gap: OnGap = "hold",
+    funding: Annotated[Path | None, typer.Option(help="Table of time, rate (and symbol) of linear markets.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report to an .html file.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the run to a .json or .json.gz file (one strategy).")] = None,
     as_json: AsJson = False,
@@ -75,10 +77,12 @@ def backtest(
         _check_backtest(several, detail=detail, tier=tier, on_gap=on_gap, report=report, save=save)
         series, markets = _loaded(names, candles, market, _read_as(symbol, timeframe, repair), overrides)
         options: dict[str, Any] = {"cash": cash, "overrides": overrides}
+        tables = _funding(funding, series)
         if several:
             from stratnb.research.portfolio import portfolio
 
-            made = portfolio(names, series, market=markets, decisions="entries" if report else False, **options)
+            options |= {"market": markets, "funding": tables, "decisions": "entries" if report else False}
+            made = portfolio(names, series, **options)
             kept = [] if report is None else [str(made.report().save(report))]
             typer.echo(_portfolio_text(made, as_json, kept))
             return
@@ -89,6 +93,7 @@ def backtest(
         if detail is not None:
             options["detail"], _ = load_candles(detail, symbol=one.symbol, repair=words_of(repair))
         options |= {"market": markets[one.symbol] if markets else None, "tier": tier, "on_gap": on_gap}
+        options["funding"] = tables.get(one.symbol)
         test = run(names[0], one, **options)
         kept = [str(test.save(save))] if save is not None else []
         kept += [str(test.report().save(report))] if report is not None else []
@@ -204,6 +209,13 @@ def _loaded(
     if market is None:
         return series, None
     return series, {each.symbol: each for each in markets_of(settings, series)}
+
+
+def _funding(path: Path | None, series: Sequence[Candles]) -> dict[str, FundingRates]:
+    """Return the funding rates of a file by symbol."""
+    from stratnb.market_data import load_funding
+
+    return {} if path is None else load_funding(path, [each.symbol for each in series])
 
 
 def _check_backtest(several: bool, **given: Any) -> None:

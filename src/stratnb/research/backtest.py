@@ -305,7 +305,7 @@ def backtest(
         reasons=plan.counts(list(made.counts)),
         book=books[0],
         account=account,
-        findings=(*findings, *missing(plan, funding)),
+        findings=(*findings, *missing(plan, funding, candles)),
         complete=done == n,
         limits=limits,
     )
