@@ -200,3 +200,27 @@ def test_wrong_words_are_told(name: str, strategy: str, file: str) -> None:
 def test_a_length_that_is_none_is_told(strategy: str, file: str) -> None:
     output = refused("walk-forward", strategy, file, *GRID, "--train", "long", "--test", "0", "--no-ledger")
     assert "'long' is no length" in output and "test" in output
+
+
+def test_trials_that_could_not_run_are_told_with_the_reason(strategy: str, file: str) -> None:
+    words = ["--grid", f"{FAST}=5,25,30", "--threads", "1", "--no-ledger"]
+    found = told("sweep", strategy, file, *words)
+    reasons = ("analyzers[0]: fast 25 must be below slow 20", "analyzers[0]: fast 30 must be below slow 20")
+    assert found["failed"] == dict.fromkeys(reasons, 1)
+    shown = runner.invoke(app, ["sweep", strategy, file, *words]).stdout
+    assert "2 could not run" in shown and "1 of 3 trials could not run: analyzers[0]: fast 25" in shown
+
+
+def test_wrong_words_get_the_remedy(strategy: str, file: str, folder: Path) -> None:
+    other = str(folder / "ETHUSDT_1h.csv")
+    cases = {
+        ("backtest", strategy, file, "--on-gap", "stopp"): "did you mean 'stop'?",
+        ("backtest", strategy, file, "--detail", other): "the finer candles are those of ETH/USDT, not of BTC/USDT",
+        ("backtest", "", file): "name at least one, several with a comma between",
+        ("sweep", strategy, file, "--grid", f"{FAST}=9:3"): "Range(9, 3) ends before it starts; write Range(3, 9)",
+        ("sweep", strategy, file, "--grid", f"{FAST}=3,4", "--out", "x.csv"): "name it x.parquet",
+        ("sweep", strategy, file, "--grid", f"{FAST}=3,4", "--method", "random"): "number of trials is not said",
+        ("walk-forward", strategy, file, "--grid", f"{FAST}=3,4", "--train", "9x", "--test", "2"): "'9x' is no length",
+    }
+    for words, remedy in cases.items():
+        assert remedy in " ".join(refused(*words).split()), words

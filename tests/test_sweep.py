@@ -246,7 +246,7 @@ def test_every_fault_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatc
         ({"space": {"exits.stop_los.fraction": [1]}}, "unknown_path", "did you mean 'exits.stop_loss.fraction'"),
         ({"space": {FAST: Range(1, 2_000), SLOW: Range(1, 3_000)}}, "grid_too_large", "6,000,000 trials (2000 x 3000)"),
         ({"space": {STOP: Range(0.1, 0.2)}}, "range_continuous", "has no steps"),
-        ({"space": {FAST: [5]}, "method": "random"}, "range", "is no number of trials"),
+        ({"space": {FAST: [5]}, "method": "random"}, "range", "the number of trials is not said"),
         ({"candles": CANDLES[:60], "space": {FAST: [5], SLOW: [10, 100]}}, "candles_short", "there are 60 with"),
         (
             {"space": {FAST: [5]}, "overrides": {"timeframes.primary": "3m", "analyzers[0].kind": "ems"}},

@@ -25,6 +25,7 @@ __all__ = ["app", "backtest", "sweep", "walk_forward"]
 
 app = typer.Typer()
 CANCELED = 130
+REASONS_SHOWN = 3
 
 Strategy = Annotated[str, typer.Argument(help="Name or path of a strategy.")]
 File = Annotated[Path, typer.Argument(help="Candle file (CSV or Parquet).")]
@@ -87,11 +88,13 @@ def backtest(
             typer.echo(_portfolio_text(made, as_json, kept))
             return
         from stratnb.market_data import load_candles
+        from stratnb.market_data.naming import symbol_from
         from stratnb.research.backtest import backtest as run
 
         one = series[0]
         if detail is not None:
-            options["detail"], _ = load_candles(detail, symbol=one.symbol, repair=words_of(repair))
+            said = one.symbol if symbol or not symbol_from(detail.name) else None
+            options["detail"], _ = load_candles(detail, symbol=said, repair=words_of(repair))
         options |= {"market": markets[one.symbol] if markets else None, "tier": tier, "on_gap": on_gap}
         options["funding"] = tables.get(one.symbol)
         test = run(names[0], one, **options)
@@ -313,13 +316,15 @@ def _sweep_text(found: Sweep, as_json: bool, *, out: Path | None, random: int) -
     if as_json:
         names = ("significant", "against", "trials", "counted", "sharpe", "psr", "deflated", "overfitting", "rule")
         said = {name: getattr(judged, name) for name in names} if judged else None
-        done = {"trials": found.count, "of": found.space.count, "complete": found.complete}
+        done = {"trials": found.count, "of": found.space.count, "complete": found.complete, "failed": found.failed}
         best = {"objective": found.objective, "best": found.best, "best_row": found.best_row, "verdict": said}
         return json_of(done | best | {"table": None if out is None else str(out)})
     row = _table({name: value for name, value in (found.best_row or {}).items() if name != "trial"})
     told = [f"{name:<30} {text}" for name, text in judged.rows] if judged else []
+    lost = [f"{n:,} of {found.count:,} trials could not run: {reason}" for reason, n in found.failed.items()]
+    lost = [*lost[:REASONS_SHOWN], *([f"and {len(lost) - REASONS_SHOWN} more reasons"] if lost[REASONS_SHOWN:] else [])]
     kept = [] if out is None else [f"Table {out}"]
-    return "\n".join([repr(found), *row, "", *told, *kept])
+    return "\n".join([repr(found), *lost, *row, "", *told, *kept])
 
 
 def _walk_text(found: WalkForward, as_json: bool) -> str:

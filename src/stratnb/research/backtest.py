@@ -45,7 +45,17 @@ from stratnb.strategy.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "Strategy", "backtest", "check_kinds", "check_run", "configure", "load_run", "open_account"]
+__all__ = [
+    "Backtest",
+    "Strategy",
+    "backtest",
+    "check_kinds",
+    "check_length",
+    "check_run",
+    "configure",
+    "load_run",
+    "open_account",
+]
 
 Floats = npt.NDArray[np.float64]
 Strategy = str | Path | Mapping[str, Any] | StrategyConfig
@@ -287,6 +297,7 @@ def backtest(
         candles = inside(candles, detail)
     stretches = stretches_of(candles, on_gap)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
+    check_length(plan, len(candles))
     books, account = open_account(plan, cash, limits)
     course = Course(candles.rows(), stretches, rates_of(plan, books[0], candles, funding))
     own = None if decisions else generated_loop(plan, len(candles), tier)
@@ -328,6 +339,14 @@ def check_kinds(market: object, limits: object = None, decisions: object = False
     if not isinstance(decisions, bool) and decisions != "entries":
         hint = "True, False or 'entries'"
         raise ConfigError("enum", f"decisions {decisions!r} is not known", value=decisions, hint=hint)
+
+
+def check_length(plan: Plan, have: int) -> None:
+    """Raise `ConfigError` when so many candles end before the strategy could decide once."""
+    need = plan.warmup * (plan.primary_ms // plan.base_ms)
+    if need >= have:
+        text = f"the strategy needs {need} candles before its first decision, and there are {have}"
+        raise ConfigError("candles_short", text, value=have, hint="load more, or choose shorter look-backs")
 
 
 def check_run(candles: Candles, cash: float) -> None:

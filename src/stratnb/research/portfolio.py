@@ -19,7 +19,7 @@ from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
 from stratnb.market_data.funding import Funding, FundingRates, funding_tables
 from stratnb.model import Market
-from stratnb.research.backtest import Backtest, check_kinds, check_run
+from stratnb.research.backtest import Backtest, check_kinds, check_length, check_run
 from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told_of
 from stratnb.research.funding import missing, rates_at
@@ -217,6 +217,7 @@ def portfolio(
     feed = ReplayFeed(series)
     tables = funding_tables(funding, feed.symbols)
     made = instances(strategies, series, markets=_markets(market, series), overrides=overrides)
+    short = _short(made)
     prepare([run_many])
     run, total = _Run(made, feed, cash, limits, tables, bool(decisions)), len(feed)
     if progress is not None:
@@ -236,7 +237,7 @@ def portfolio(
         fill_rows=fills,
         fill_owners=owners,
         account=run.account,
-        findings=_told(run, cash, tables),
+        findings=(*_told(run, cash, tables), *short),
         complete=run.done == total,
         limits=limits,
     )
@@ -250,6 +251,20 @@ def _series(candles: Any) -> tuple[Candles, ...]:
     for each in series:
         check_run(each, 1.0)
     return series
+
+
+def _short(made: Sequence[Instance]) -> list[Finding]:
+    """Return a warning for each strategy whose candles end before it could decide once; raise when all do."""
+    found = []
+    for each in made:
+        try:
+            check_length(each.plan, len(each.candles))
+        except ConfigError as error:
+            found.append(Finding(each.label, error.code, error.message, error.value, error.hint, severity="warning"))
+    if len(found) == len(made):
+        text = "no strategy has candles enough to decide once; nothing was run"
+        raise ConfigError("candles_short", text, value=len(found), hint="load more", findings=found)
+    return found
 
 
 def _markets(given: Any, series: Sequence[Candles]) -> dict[str, Market]:

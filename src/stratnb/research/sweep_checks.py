@@ -43,7 +43,8 @@ def option_faults(
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"allowed: {', '.join(known)}"
             found.append(fault(name, "enum", f"{value!r} is not known", value, hint))
     if method != "grid" and not _is_count(trials):
-        found.append(fault("trials", "range", f"{trials!r} is no number of trials", trials, "write trials=200"))
+        said = "the number of trials is not said" if trials is None else f"{trials!r} is no number of trials"
+        found.append(fault("trials", "range", said, trials, "give one, such as 200"))
     if method == "grid" and trials is not None:
         hint = "leave it out, or choose method='random'"
         found.append(fault("trials", "range", "a grid runs all its combinations", trials, hint))
