@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stratnb.engine import Engine
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.market_data import Candles, FundingRates, funding_tables, load_funding
@@ -169,3 +170,13 @@ def test_times_that_exchanges_tell_late_are_rounded(hours: list[int], late_ms: i
     made = FundingRates("AAA/USDT", times + late_ms, np.zeros(len(times)))
     assert np.array_equal(made.time_ms, times) and (made.time_ms % made.every_ms == 0).all()
     assert 8 * HOUR % made.every_ms == 0
+
+
+@pytest.mark.parametrize(("costs", "told"), [({}, 1), ({"funding_rate": 0.0}, 0), ({"funding": False}, 0)])
+def test_paper_says_that_it_knows_no_rates(costs: dict[str, Any], told: int) -> None:
+    doc = {**HELD, "execution": {"simulation": costs}}
+    with Engine("rates", candles=series(50)[0], markets=[MARKETS["AAA/USDT"]]) as engine:
+        heard = engine.events.subscribe(types=("STRATEGY_LOADED",))
+        engine.add(doc)
+        (event,) = heard.take()
+        assert sum("no funding rates are given" in text for text in event.payload["warnings"]) == told

@@ -11,6 +11,7 @@ from stratnb.errors import ConfigError, Finding
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import Candles
 from stratnb.market_data.funding import FundingRates
+from stratnb.strategy.funding import funding_missing
 from stratnb.strategy.plan import Plan
 
 __all__ = ["FundingRates", "check_funding", "missing", "rates_at", "rates_of", "stretches"]
@@ -59,10 +60,10 @@ def missing(plan: Plan, funding: FundingRates | None, candles: Candles | None = 
         if funding is not None:
             text = f"funding of {plan.market.symbol} is not paid: {_unpaid(plan)}"
             yield Finding("funding", "not_enforced", text, None, "leave its rates out", severity="warning")
-    elif funding is None and "funding_rate" not in costs.model_fields_set:
+    elif funding is None:
         hint = "give funding=FundingRates(...), or write the rate to count with"
-        yield Finding(path, "funding_missing", "no funding rates are given; 0 is paid", 0.0, hint, severity="warning")
-    elif funding is not None and candles is not None:
+        yield from funding_missing(plan.config, plan.market, hint)
+    elif candles is not None:
         where = _uncovered(funding, candles, is_written="funding_rate" in costs.model_fields_set)
         if where:
             text = f"the funding rates of {plan.market.symbol} leave out times {' and '.join(where)}"
