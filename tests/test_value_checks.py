@@ -79,6 +79,15 @@ def test_a_kind_of_the_space_decides_what_fits_beneath_it() -> None:
     assert len(found) == 1 and "allowed" in found[0].hint
 
 
+def test_what_changes_no_trade_is_no_axis() -> None:
+    space = {"market.symbol": ["AAA/USDT", "BBB/USDT"], "name": ["a", "b"], "tags[0]": ["x"], FAST: [10**400, 5]}
+    with pytest.raises(ConfigError) as error:
+        sweep(EMA, walk(600), space, market=MARKET, ledger=False)
+    told = [(finding.path, finding.code) for finding in error.value.findings]
+    assert (FAST, "range") in told and told.count((FAST, "range")) == 1 and (FAST, "type") not in told
+    assert {("market.symbol", "no_effect"), ("name", "no_effect")} <= set(told)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-50, 1_100), min_size=1, max_size=30, unique=True))
 def test_values_are_refused_exactly_when_their_document_is(values: list[int]) -> None:

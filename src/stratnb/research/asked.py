@@ -18,6 +18,7 @@ from stratnb.research.sweep_checks import (
     collected,
     continuous_faults,
     count_faults,
+    idle_faults,
     offered,
     option_faults,
     written,
@@ -71,7 +72,7 @@ class Asked:
             findings += count_faults(chosen, self.max_trials)
         document = written(self.strategy, self.market) if found else {}
         if found and isinstance(self.space, Mapping):
-            findings += self._space_faults(found[0], document, chosen)
+            findings += self._space_faults(found[0], document, chosen, {finding.path for finding in faults})
         if len(findings) > before:
             return None
         given = (self.candles, self.market, float(self.cash), self.limits, dict(self.overrides or {}), self.on_gap)
@@ -89,9 +90,10 @@ class Asked:
             findings += collected(lambda: configure(self.strategy, self.candles, **options)[0], found)
         return findings
 
-    def _space_faults(self, plan: Plan, document: Mapping[str, Any], chosen: Space) -> list[Finding]:
-        """Return paths that lead nowhere, and values that what stands there does not accept."""
+    def _space_faults(self, plan: Plan, document: Mapping[str, Any], chosen: Space, told: set[str]) -> list[Finding]:
+        """Return paths that lead nowhere or change nothing, and values that what stands there does not accept."""
         lost = path_faults(map(str, self.space), plan.config.to_document(), document, offered(plan.config))
-        known = [axis for axis in chosen.axes if axis.path not in {finding.path for finding in lost}]
+        lost += idle_faults(map(str, self.space))
+        known = [axis for axis in chosen.axes if axis.path not in {*told, *(finding.path for finding in lost)}]
         options: dict[str, Any] = {"market": self.market, "overrides": self.overrides}
         return lost + value_faults(document, known, symbol=self.candles.symbol, **options)

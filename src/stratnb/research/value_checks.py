@@ -42,7 +42,26 @@ def value_faults(
         placed = fitted(patch, loaded.merged, complete)
         return unreadable(document, overrides=given | placed, symbol=symbol, market=market)
 
-    return [finding for axis in axes for finding in _axis_faults(axis, list(_around(axis, axes)), _read)]
+    suspected = _suspected(axes, _read)
+    around = {axis.path: list(_around(axis, axes)) for axis in suspected}
+    return [finding for axis in suspected for finding in _axis_faults(axis, around[axis.path], _read)]
+
+
+def _suspected(axes: Sequence[Axis], read: Read) -> list[Axis]:
+    """Return the axes that may have a refused value: those that meet, and those told of when all are read together."""
+    alone = [axis for axis in axes if not any(_meet(axis, other) for other in axes if other is not axis)]
+    values = {axis.path: list(_outermost(axis)) for axis in alone}
+    found: set[str] = set()
+    for k in range(max(map(len, values.values()), default=0)):
+        told = read({path: own[min(k, len(own) - 1)] for path, own in values.items()})
+        found |= {path for path in values if any(_is_within(finding.path, path) for finding in told)}
+    return [axis for axis in axes if axis not in alone or axis.path in found]
+
+
+def _meet(one: Axis, other: Axis) -> bool:
+    """Tell whether one of two axes has a part in what stands at the other's path."""
+    blocks = [axis.path.removesuffix(".kind") for axis in (one, other)]
+    return _is_within(blocks[0], blocks[1]) or _is_within(blocks[1], blocks[0])
 
 
 def _axis_faults(axis: Axis, around: Sequence[Mapping[str, Any]], read: Read) -> list[Finding]:

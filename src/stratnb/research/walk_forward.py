@@ -96,7 +96,7 @@ def _checked(
     "sweep_invalid" where all faults are of one kind, else "walk_forward_invalid".
     """
     made: list[tuple[Window, ...]] = []
-    misfits = collected(lambda: windows_of(candles, **spans), made)
+    misfits = collected(lambda: windows_of(candles, **spans), made) if len(candles) else []
     shortest = min(made[0], key=lambda window: window.train[1] - window.train[0]) if made else None
     seen = candles if shortest is None else candles[slice(*shortest.train)]
     known = {each.name: options[each.name] for each in fields(Asked) if each.name in options}
