@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 
 from stratnb.cli import app
 from stratnb.errors import ConfigError, Finding
-from stratnb.research.space import Range, axes_of
+from stratnb.research.space import Axis, Range, axes_of
 from stratnb.research.sweep import sweep
 from stratnb.research.value_checks import value_faults
 from stratnb.research.walk_forward import walk_forward
+from stratnb.strategy.config import Header
+from stratnb.strategy.documents import build_config, library
+from stratnb.strategy.paths import leaves
 from sweep_cases import EMA, FAST, MARKET, SCORE, SLOW, STOP, walk
 
 WHOLE = "at least 1 and at most 500"
@@ -126,3 +129,12 @@ def test_the_command_says_it_the_same_way(tmp_path: Path) -> None:
         assert done.exit_code != 0
         text = done.output + (done.stderr if done.stderr_bytes else "")
         assert f"{FAST}: -1 is out of range" in text and "did you mean 'vote'" in text, text
+
+
+@pytest.mark.parametrize("name", library())
+def test_what_a_document_says_itself_is_never_refused(name: str) -> None:
+    document = build_config(name, symbol="BTC/USDT").config.to_document()
+    idle = ("schema", "evidence", "market", *Header.model_fields)
+    own = [(path, value) for path, value in leaves(document) if path.split(".")[0] not in idle]
+    axes = [Axis(path, (value,)) for path, value in own if not isinstance(value, (dict, list))]
+    assert len(axes) > 80 and value_faults(document, axes, symbol="BTC/USDT") == []

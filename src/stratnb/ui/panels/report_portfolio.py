@@ -58,7 +58,7 @@ def portfolio_source(made: Portfolio) -> Source:
 def _title(made: Portfolio) -> str:
     symbols = list(dict.fromkeys(own.candles.symbol for own in made.values()))
     where = ", ".join(symbols) if len(symbols) < 4 else f"{len(symbols)} markets"
-    return f"{len(made)} strategies on {where} {next(iter(made.values())).timeframe}"
+    return f"{len(made)} strateg{'y' if len(made) == 1 else 'ies'} on {where} {next(iter(made.values())).timeframe}"
 
 
 def _ran(own: Backtest) -> Candles:
