@@ -227,7 +227,8 @@ class Portfolio(Mapping[str, Backtest]):
         trades = sum(int(own.book[at.B_TRADES]) for own in self.values())
         end = "" if self.complete else ", canceled"
         return (
-            f"Portfolio({len(self)} strateg{'y' if len(self) == 1 else 'ies'} on {markets} market{'s' if markets > 1 else ''}, "
+            f"Portfolio({len(self)} strateg{'y' if len(self) == 1 else 'ies'} "
+            f"on {markets} market{'s' if markets > 1 else ''}, "
             f"{len(self.close_ms)} candles, {trades} trades, "
             f"pnl {self.account[at.A_EQUITY] - self.cash:+.6g} {self.quote}{end})"
         )

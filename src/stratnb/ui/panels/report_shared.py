@@ -52,7 +52,11 @@ def attribution_part(source: Source, shared: Shared, figures: Figures) -> Part:
         )
     words = Words("The results add up to the account's. Figures of a strategy are of its own equity and capital.")
     table = Listing("What each strategy added", rows, cols)
-    return Part("Attribution", (words, table, *_course(source, shared)), f"{count(len(rows))} strateg{'y' if len(rows) == 1 else 'ies'}")
+    return Part(
+        "Attribution",
+        (words, table, *_course(source, shared)),
+        f"{count(len(rows))} strateg{'y' if len(rows) == 1 else 'ies'}",
+    )
 
 
 def _money(row: Mapping[Any, Any], quote: str) -> dict[str, Cell]:
