@@ -23,6 +23,7 @@ from stratnb.research import backtest as module
 from stratnb.research import looping
 from stratnb.research.backtest import backtest
 from stratnb.research.configured import configure
+from stratnb.research.portfolio import portfolio
 from stratnb.strategy.documents import build_config
 from trading_cases import BOOM, DAY, FREE, LONG, Floats, document, flat, market, merged, registered, series, wander
 
@@ -253,7 +254,7 @@ CAUSAL = merged(
 )
 
 
-@given(seed=st.integers(0, 10**6), cut=st.integers(200, 900), shock=st.floats(0.5, 1.5))
+@given(seed=st.integers(0, 10**6), cut=st.integers(230, 900), shock=st.floats(0.5, 1.5))
 @settings(max_examples=20)
 def test_the_future_changes_nothing_before_it(seed: int, cut: int, shock: float) -> None:
     candles = wander(1000, seed, gaps=10)
@@ -534,3 +535,17 @@ def test_a_block_that_raises_is_named_with_its_candle_and_line() -> None:
     told = str(caught.value)
     assert caught.value.code == "block_failed" and caught.value.value == "scripted"
     assert utc_text(int(candles.open_time_ms[30])) in told and "trading_cases.py" in told and caught.value.hint
+
+
+def test_candles_shorter_than_the_warm_up_are_refused() -> None:
+    candles = wander(300, 3)
+    need = configure(CAUSAL, candles, market=market(kind="linear"))[0]
+    least = need.warmup * (need.primary_ms // need.base_ms)
+    backtest(CAUSAL, candles[: least + 1], market=market(kind="linear"))
+    for n in (1, least):
+        with pytest.raises(ConfigError, match=f"needs {least} candles before its first decision, and there are {n};"):
+            backtest(CAUSAL, candles[:n], market=market(kind="linear"))
+    with pytest.raises(ConfigError, match="no strategy has candles enough"):
+        portfolio(CAUSAL, candles[:least], market=market(kind="linear"))
+    late = portfolio({"long": DOCUMENT, "short": CAUSAL}, candles[:least], market=market(kind="linear"))
+    assert [finding.path for finding in late.findings if finding.code == "candles_short"] == ["short"]

@@ -22,7 +22,7 @@ from journal_sample import sample_row
 from stratnb.errors import ConfigError, Halt, RetryLater
 from stratnb.journal import Journal, JournalReader
 from stratnb.journal.database import upsert
-from stratnb.journal.schema import METADATA, TABLES, is_json, key_names
+from stratnb.journal.schema import METADATA, TABLES, is_json, key_names, schema_version
 
 SPEC = {
     *("lease", "commands", "strategies", "config_versions", "switches", "snapshots", "watermarks", "decisions"),
@@ -250,7 +250,7 @@ def test_numbers_are_never_given_twice(path: Path) -> None:
     assert seen == sorted(set(seen))
     with JournalReader.open(path) as reader:
         assert reader.meta("seq") == str(seen[-1])
-        assert reader.meta("schema_version") == "1"
+        assert reader.meta("schema_version") == str(schema_version())
         assert reader.meta("nothing") is None
 
 

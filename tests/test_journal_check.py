@@ -94,6 +94,8 @@ FAULTS = {
     "UPDATE orders SET client_id = 'SNB-1' WHERE state = 'UNKNOWN'": {"client_id"},
     "UPDATE orders SET client_id = 'snb-xyz789-0002-x00000077' WHERE state = 'UNKNOWN'": {"client_id"},
     "UPDATE lease SET generation = 0": {"lease_generation", "order_generation"},
+    "UPDATE orders SET limit_price = 0 WHERE state = 'UNKNOWN'": {"order_limit"},
+    "UPDATE orders SET limit_price = 1e-9 WHERE side = 'buy' AND state = 'FILLED'": {"fill_limit"},
     "UPDATE orders SET row = x'0011' WHERE state = 'UNKNOWN'": {"row_width"},
     "UPDATE strategies SET code = 'TOO LONG' WHERE place = 1": {"strategy_code", "client_id"},
     "UPDATE strategies SET symbol = 'ETH/USDT'": {"ledger_symbol"},

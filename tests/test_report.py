@@ -120,7 +120,7 @@ def test_a_long_run_is_grouped_and_a_short_one_is_not(candles: Candles) -> None:
 
 def test_of_many_trades_the_largest_results_come_first(run: Backtest) -> None:
     trades = [replace(run.closed_trades[0], entry_ms=i * 10, exit_ms=i * 10 + 5, pnl=float(i)) for i in range(1_000)]
-    marks, legs = trade_levels(trades, ())
+    marks, legs = trade_levels(trades, [()])
     assert [len(leg["x0"]) for leg in legs] == [400, 1_000] and legs[0]["x0"].min() == 6_000.0
     assert all((np.diff(level["x"]) >= 0).all() for level in marks)
 

@@ -95,13 +95,27 @@ def test_a_table_is_for_people(strategy: str, file: str) -> None:
     assert "max_drawdown" in shown.stdout
 
 
-def test_several_files_are_a_portfolio(strategy: str, file: str, folder: Path) -> None:
+def test_several_files_are_a_portfolio(strategy: str, file: str, folder: Path, tmp_path: Path) -> None:
     files = [file, str(folder / "ETHUSDT_1h.csv")]
     found = told("backtest", strategy, *files)
     made = portfolio([strategy], [load_candles(path)[0] for path in files])
     assert found["figures"] == made.figures
     assert found["strategies"] == list(made.labels)
     assert {label: part["figures"] for label, part in found["parts"].items()} == {x: made[x].figures for x in made}
+    page = tmp_path / "several.html"
+    assert told("backtest", strategy, *files, "--report", str(page))["written"] == [str(page)]
+    assert "Attribution" in page.read_text("utf-8")
+    wrong = refused("backtest", strategy, *files, "--report", str(page))
+    assert "exists already" in wrong
+    rates = tmp_path / "funding.csv"
+    times = [f"2024-01-{day:02}T{hour:02}:00:00Z" for day in range(1, 31) for hour in (0, 8, 16)]
+    rows = [f"{symbol},{time},0.0005" for symbol in ("BTC/USDT", "ETH/USDT") for time in times]
+    rates.write_text("\n".join(["symbol,time,rate", *rows]))
+    paid = told("backtest", strategy, *files, "--funding", str(rates))
+    assert paid["figures"]["funding"] != 0.0 == found["figures"]["funding"]
+    rates.write_text("\n".join(["symbol,time,rate", rows[1], rows[0], "ETC/USDT,2024-01-01,1"]))
+    wrong = refused("backtest", strategy, *files, "--funding", str(rates))
+    assert "the times do not rise at row 1" in wrong and "there are candles of " in wrong
     wrong = refused("backtest", strategy, *files, "--tier", "fused", "--detail", file)
     assert "--tier" in wrong and "--detail" in wrong
 
@@ -186,3 +200,27 @@ def test_wrong_words_are_told(name: str, strategy: str, file: str) -> None:
 def test_a_length_that_is_none_is_told(strategy: str, file: str) -> None:
     output = refused("walk-forward", strategy, file, *GRID, "--train", "long", "--test", "0", "--no-ledger")
     assert "'long' is no length" in output and "test" in output
+
+
+def test_trials_that_could_not_run_are_told_with_the_reason(strategy: str, file: str) -> None:
+    words = ["--grid", f"{FAST}=5,25,30", "--threads", "1", "--no-ledger"]
+    found = told("sweep", strategy, file, *words)
+    reasons = ("analyzers[0]: fast 25 must be below slow 20", "analyzers[0]: fast 30 must be below slow 20")
+    assert found["failed"] == dict.fromkeys(reasons, 1)
+    shown = runner.invoke(app, ["sweep", strategy, file, *words]).stdout
+    assert "2 could not run" in shown and "1 of 3 trials could not run: analyzers[0]: fast 25" in shown
+
+
+def test_wrong_words_get_the_remedy(strategy: str, file: str, folder: Path) -> None:
+    other = str(folder / "ETHUSDT_1h.csv")
+    cases = {
+        ("backtest", strategy, file, "--on-gap", "stopp"): "did you mean 'stop'?",
+        ("backtest", strategy, file, "--detail", other): "the finer candles are those of ETH/USDT, not of BTC/USDT",
+        ("backtest", "", file): "name at least one, several with a comma between",
+        ("sweep", strategy, file, "--grid", f"{FAST}=9:3"): "Range(9, 3) ends before it starts; write Range(3, 9)",
+        ("sweep", strategy, file, "--grid", f"{FAST}=3,4", "--out", "x.csv"): "name it x.parquet",
+        ("sweep", strategy, file, "--grid", f"{FAST}=3,4", "--method", "random"): "number of trials is not said",
+        ("walk-forward", strategy, file, "--grid", f"{FAST}=3,4", "--train", "9x", "--test", "2"): "'9x' is no length",
+    }
+    for words, remedy in cases.items():
+        assert remedy in " ".join(refused(*words).split()), words

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import pytest
 from forked import fork
 from stratnb.engine import Engine
 from stratnb.exchange.book import PaperBook
+from stratnb.journal import JournalReader
 from stratnb.journal.check import check_journal
 from stratnb.kernels import layout as at
 from stratnb.model import Order
+from stratnb.observer import observe
 from stratnb.parity import parity
 from stratnb.research.backtest import Backtest, backtest
 from trading_cases import FREE, LONG, MINUTE, SHORT, START_MS, document, flat, market, registered, series, wander
@@ -221,6 +225,65 @@ def test_killed_between_the_parts_it_goes_on_as_if_never_stopped(leg: str, call:
         assert engine.desk.exchange.position(candles.symbol, engine.desk.now_ms()) == 0.0
         assert engine.desk.orders.live() == ()
     assert check_journal(options["journal"]).faults == ()
+
+
+@pytest.mark.parametrize("name", ["limit", "fallback", "share"])
+def test_the_journal_knows_the_limit_of_every_order(name: str, tmp_path: Path) -> None:
+    known, candles = market(kind="linear", max_leverage=20.0), wander(200, 11, gaps=5, move=0.003)
+    path, shown, seen = tmp_path / "j.sqlite", {}, set()
+    options: dict[str, Any] = {"candles": candles, "markets": [known], "limits": FREE, "journal": path}
+    with Engine("limits", **options) as engine:
+        heard = engine.events.subscribe(types=("ORDER_INTENT",))
+        key = engine.add(RESTING[name], candles.symbol)
+        engine.activate(key)
+        for _ in range(len(candles)):
+            engine.step(1)
+            row = engine.desk.lane(key).context.book.row
+            for order in engine.view().orders:
+                if row[at.B_ORDER] == at.ORDER_ENTRY and row[at.B_ORDER_PRICE] > 0.0:
+                    assert (order.limit, order.until_ms) == (row[at.B_ORDER_PRICE], row[at.B_ORDER_UNTIL])
+                    shown[order.order_id] = (order.limit, order.until_ms)
+                else:
+                    assert (order.limit, order.until_ms) == (None, None)
+        told = {event.payload["order_id"]: event.payload.get("limit") for event in heard.take()}
+    with JournalReader.open(path) as reader:
+        for order in reader.rows("orders"):
+            limit = (order["limit_price"], order["until_ms"])
+            assert limit == shown.get(order["client_id"], limit) and told[order["client_id"]] == order["limit_price"]
+            assert order["purpose"] == "e" or limit == (None, None)
+            seen.add((order["purpose"], limit[0] is None))
+            for fill in reader.rows("fills", where={"client_id": order["client_id"]}):
+                side = 1.0 if order["side"] == "buy" else -1.0
+                assert limit[0] is None or side * (fill["price"] - limit[0]) <= 0.0
+    assert {at_market for purpose, at_market in seen if purpose == "e"} == {
+        "limit": {False}, "fallback": {False, True}, "share": {True}
+    }[name]  # fmt: skip
+    assert check_journal(path).faults == () and bool(shown) == (name != "share")
+
+
+def test_a_restart_and_an_observer_show_the_limit(tmp_path: Path) -> None:
+    known, candles = market(kind="linear", max_leverage=20.0), series([*flat(1, volume=LONG), *flat(9)])
+    path = tmp_path / "j.sqlite"
+    options: dict[str, Any] = {"candles": candles, "markets": [known], "limits": FREE, "journal": path}
+    with Engine("limits", **options) as engine:
+        engine.activate(engine.add(limited(limit_timeout_s=3600), candles.symbol))
+        engine.step(3)
+        (before,) = engine.view().orders
+        assert before.limit == 99.0
+    for is_old in (False, True):
+        if is_old:  # as a journal that was brought forward from before limits were kept
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("UPDATE orders SET limit_price = NULL, until_ms = NULL")
+                connection.commit()
+        with Engine("limits", **options) as engine:
+            engine.list()
+            (after,) = engine.view().orders
+            assert after == before
+            if not is_old:
+                board = observe(path)
+                (seen,) = board.view().orders
+                board.close()
+                assert (seen.limit, seen.until_ms) == (before.limit, before.until_ms)
 
 
 def test_an_expired_entry_is_told() -> None:

@@ -121,6 +121,32 @@ def test_wrong_windows_are_told_before_anything_runs(change: dict[str, Any], sai
     assert told.value.code == "windows"
 
 
+def test_faults_of_windows_and_of_the_sweep_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stratnb.research.trials.run_batch", lambda *_a, **_o: pytest.fail("it ran"))
+    space: dict[str, Any] = {next(iter(SPACE)): ["a"], "nowhere": [1]}
+    with pytest.raises(ConfigError) as told:
+        walk_forward(DOCUMENT, flat(500), space, train="20x", test=50, objective="sharp", ledger=False)
+    assert told.value.code == "walk_forward_invalid"
+    assert [finding.path for finding in told.value.findings] == ["train", "objective", "nowhere", next(iter(SPACE))]
+
+
+def test_what_a_late_window_lacks_is_told_before_the_first_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stratnb.research.trials.run_batch", lambda *_a, **_o: pytest.fail("it ran"))
+    whole = flat(500)
+    kept = np.ones(500, bool)
+    kept[300:398] = False
+    names = ("open", "high", "low", "close", "volume")
+    holed = type(whole)(
+        whole.symbol, whole.timeframe, whole.open_time_ms[kept], *(getattr(whole, name)[kept] for name in names)
+    )
+    step = whole.timeframe_ms // 60_000
+    options: dict[str, Any] = {"train": f"{100 * step}m", "test": f"{50 * step}m", "ledger": False}
+    with pytest.raises(ConfigError, match="candles are missing: 1 gap"):
+        walk_forward(DOCUMENT, holed, SPACE, **options, on_gap="stop")
+    with pytest.raises(ConfigError, match="before its first decision"):
+        walk_forward(DOCUMENT, holed, SPACE, **options)
+
+
 def test_all_faults_of_windows_at_once() -> None:
     with pytest.raises(ConfigError) as told:
         windows_of(flat(100), train=-1, test="x", mode="none", purge=-1)  # type: ignore[arg-type]

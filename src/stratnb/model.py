@@ -110,7 +110,8 @@ class Market:
 class Order:
     """An instruction to the exchange; `reduces` says that it only closes, `purpose` (`PURPOSES`) what it is for.
 
-    `order_id` is ours and unique for ever: it is how an order is asked for when its answer was lost.
+    `order_id` is ours and unique for ever: it is how an order is asked for when its answer was lost. An order at market
+    has no `limit`; one with it rests until `until_ms`, for ever without it.
     """
 
     order_id: str
@@ -122,6 +123,8 @@ class Order:
     reason: str
     created_ms: int
     purpose: Purpose = "x"
+    limit: float | None = None
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

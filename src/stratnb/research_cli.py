@@ -15,6 +15,7 @@ from stratnb.errors import ConfigError, Finding
 
 if TYPE_CHECKING:
     from stratnb.market_data.candles import Candles
+    from stratnb.market_data.funding import FundingRates
     from stratnb.model import Market
     from stratnb.research.portfolio import Portfolio
     from stratnb.research.sweep import Sweep
@@ -24,6 +25,7 @@ __all__ = ["app", "backtest", "sweep", "walk_forward"]
 
 app = typer.Typer()
 CANCELED = 130
+REASONS_SHOWN = 3
 
 Strategy = Annotated[str, typer.Argument(help="Name or path of a strategy.")]
 File = Annotated[Path, typer.Argument(help="Candle file (CSV or Parquet).")]
@@ -66,7 +68,8 @@ def backtest(
     detail: Annotated[Path | None, typer.Option(help="File of finer candles inside these (one strategy).")] = None,
     tier: Annotated[str, typer.Option(help="auto, scan or fused; the result is the same (one strategy).")] = "auto",
     on_gap: OnGap = "hold",
-    report: Annotated[Path | None, typer.Option(help="Write the report to an .html file (one strategy).")] = None,
+    funding: Annotated[Path | None, typer.Option(help="Table of time, rate (and symbol) of linear markets.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report to an .html file.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the run to a .json or .json.gz file (one strategy).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -77,18 +80,25 @@ def backtest(
         _check_backtest(several, detail=detail, tier=tier, on_gap=on_gap, report=report, save=save)
         series, markets = _loaded(names, candles, market, _read_as(symbol, timeframe, repair), overrides)
         options: dict[str, Any] = {"cash": cash, "overrides": overrides}
+        tables = _funding(funding, series)
         if several:
             from stratnb.research.portfolio import portfolio
 
-            typer.echo(_portfolio_text(portfolio(names, series, market=markets, **options), as_json))
+            options |= {"market": markets, "funding": tables, "decisions": "entries" if report else False}
+            made = portfolio(names, series, **options)
+            kept = [] if report is None else [str(made.report().save(report))]
+            typer.echo(_portfolio_text(made, as_json, kept))
             return
         from stratnb.market_data import load_candles
+        from stratnb.market_data.naming import symbol_from
         from stratnb.research.backtest import backtest as run
 
         one = series[0]
         if detail is not None:
-            options["detail"], _ = load_candles(detail, symbol=one.symbol, repair=words_of(repair))
+            said = one.symbol if symbol or not symbol_from(detail.name) else None
+            options["detail"], _ = load_candles(detail, symbol=said, repair=words_of(repair))
         options |= {"market": markets[one.symbol] if markets else None, "tier": tier, "on_gap": on_gap}
+        options["funding"] = tables.get(one.symbol)
         test = run(names[0], one, **options)
         kept = [str(test.save(save))] if save is not None else []
         kept += [str(test.report().save(report))] if report is not None else []
@@ -214,12 +224,19 @@ def _loaded(
     return series, {each.symbol: each for each in markets_of(settings, series)}
 
 
+def _funding(path: Path | None, series: Sequence[Candles]) -> dict[str, FundingRates]:
+    """Return the funding rates of a file by symbol."""
+    from stratnb.market_data import load_funding
+
+    return {} if path is None else load_funding(path, [each.symbol for each in series])
+
+
 def _check_backtest(several: bool, **given: Any) -> None:
     """Raise for options that one strategy alone has, and for files that could not be written, before anything runs."""
-    usual = {"detail": None, "tier": "auto", "on_gap": "hold", "report": None, "save": None}
+    usual = {"detail": None, "tier": "auto", "on_gap": "hold", "save": None}
     faults = []
     for name, value in given.items():
-        if several and value != usual[name]:
+        if several and value != usual.get(name, value):
             option, hint = f"--{name.replace('_', '-')}", "run one strategy on one file"
             faults.append(Finding(option, "one_strategy", "is for one strategy on one file", str(value), hint))
     for name, endings in (("report", (".html", ".htm")), ("save", (".json", ".json.gz"))):
@@ -292,14 +309,15 @@ def _line() -> Iterator[Callable[[int, int], None]]:
         yield _tell
 
 
-def _portfolio_text(made: Portfolio, as_json: bool) -> str:
-    """Return a portfolio in words or as JSON."""
+def _portfolio_text(made: Portfolio, as_json: bool, kept: Sequence[str]) -> str:
+    """Return a portfolio in words or as JSON; `kept` are the files that were written."""
     if as_json:
         parts = {label: {"symbol": own.candles.symbol, "figures": own.figures} for label, own in made.items()}
         figures = {"strategies": list(made.labels), "candles": len(made.close_ms), "figures": made.figures}
-        return json_of(figures | {"reasons": made.reasons, "denials": made.denials, "parts": parts})
+        return json_of(figures | {"reasons": made.reasons, "denials": made.denials, "parts": parts, "written": kept})
     table = made.attribution[["symbol", "capital", "pnl", "share", "trades", "fees"]]
-    return "\n".join([repr(made), *map(str, made.findings), *_table(made.figures), "", table.to_string(na_rep="n/a")])
+    told = [repr(made), *map(str, made.findings), *_table(made.figures), "", table.to_string(na_rep="n/a")]
+    return "\n".join([*told, *(f"Wrote {path}" for path in kept)])
 
 
 def _sweep_text(found: Sweep, as_json: bool, *, out: Path | None, random: int) -> str:
@@ -308,13 +326,15 @@ def _sweep_text(found: Sweep, as_json: bool, *, out: Path | None, random: int) -
     if as_json:
         names = ("significant", "against", "trials", "counted", "sharpe", "psr", "deflated", "overfitting", "rule")
         said = {name: getattr(judged, name) for name in names} if judged else None
-        done = {"trials": found.count, "of": found.space.count, "complete": found.complete}
+        done = {"trials": found.count, "of": found.space.count, "complete": found.complete, "failed": found.failed}
         best = {"objective": found.objective, "best": found.best, "best_row": found.best_row, "verdict": said}
         return json_of(done | best | {"table": None if out is None else str(out)})
     row = _table({name: value for name, value in (found.best_row or {}).items() if name != "trial"})
     told = [f"{name:<30} {text}" for name, text in judged.rows] if judged else []
+    lost = [f"{n:,} of {found.count:,} trials could not run: {reason}" for reason, n in found.failed.items()]
+    lost = [*lost[:REASONS_SHOWN], *([f"and {len(lost) - REASONS_SHOWN} more reasons"] if lost[REASONS_SHOWN:] else [])]
     kept = [] if out is None else [f"Table {out}"]
-    return "\n".join([repr(found), *row, "", *told, *kept])
+    return "\n".join([repr(found), *lost, *row, "", *told, *kept])
 
 
 def _walk_text(found: WalkForward, as_json: bool) -> str:

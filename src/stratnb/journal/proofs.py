@@ -81,6 +81,8 @@ def _orders(row: Row, seen: Evidence) -> Iterator[Fault]:
         yield "", "order_side", f"side {row['side']!r} is neither buy nor sell"
     if not row["quantity"] > 0.0:
         yield "", "order_quantity", f"quantity {row['quantity']} is not above zero"
+    if row["limit_price"] is not None and not row["limit_price"] > 0.0:
+        yield "", "order_limit", f"limit {row['limit_price']} is not above zero"
     if row["row"] is not None and len(row["row"]) not in FILL_BYTES:
         yield "", "row_width", f"the planned fill has {len(row['row'])} bytes, not {8 * at.W_FILL}"
 
@@ -113,10 +115,20 @@ def _fills(row: Row, seen: Evidence) -> Iterator[Fault]:
     for name in ("strategy_id", "symbol", "side") if order else ():
         if order is not None and order[name] != row[name]:
             yield "", "fill_order", f"{name} is {row[name]!r}, its order's {order[name]!r}"
+    if order is not None and order["limit_price"] is not None and _is_worse(row, order["limit_price"]):
+        yield (
+            "",
+            "fill_limit",
+            f"{row['side']} at {row['price']} is worse than its order's limit {order['limit_price']}",
+        )
     if not (row["quantity"] > 0.0 and row["price"] > 0.0 and row["side"] in SIDES):
         yield "", "fill_value", f"{row['side']!r} {row['quantity']} at {row['price']} is no fill"
     elif row["row"] is not None:
         yield from _fill_row(row)
+
+
+def _is_worse(fill: Row, limit: float) -> bool:
+    return bool(SIDES.get(fill["side"], 0.0) * (fill["price"] - limit) > 1e-9 * limit)
 
 
 def _fill_row(row: Row) -> Iterator[Fault]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -31,8 +32,16 @@ METADATA = MetaData()
 # SQLite makes a key its row number only when the type reads INTEGER; elsewhere 64 bits must be asked for.
 INT = BigInteger().with_variant(Integer, "sqlite")
 Migration = Callable[[Connection], None]
+
+
+def _limits_of_orders(connection: Connection) -> None:
+    """Add what an order rests at and until when; what was written before did not say it."""
+    connection.execute(text("ALTER TABLE orders ADD COLUMN limit_price DOUBLE PRECISION"))
+    connection.execute(text("ALTER TABLE orders ADD COLUMN until_ms BIGINT"))
+
+
 # Step k brings schema k + 1 to k + 2; it runs in the transaction that writes the new version.
-MIGRATIONS: list[Migration] = []
+MIGRATIONS: list[Migration] = [_limits_of_orders]
 
 
 def schema_version() -> int:
@@ -200,6 +209,8 @@ _table(
     *_int("created_ms"),
     *_int("sent_ms", null=True),
     *_int("updated_ms"),
+    *_real("limit_price", null=True),
+    *_int("until_ms", null=True),
     index="strategy_id state seq",
 )
 _table(

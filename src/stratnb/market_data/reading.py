@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,11 @@ TEXT_TYPES, PARQUET_TYPES = (".csv", ".txt", ".tsv"), (".parquet", ".pq")
 HEAD_BYTES = 65_536
 
 
-def read_frame(path: Path) -> tuple[pd.DataFrame, int | None, tuple[str, ...]]:
-    """Return the frame of a file, the line of its first row (None unless it is text) and notes."""
+def read_frame(path: Path, heads: Collection[str] = ()) -> tuple[pd.DataFrame, int | None, tuple[str, ...]]:
+    """Return the frame of a file, the line of its first row (None unless it is text) and notes.
+
+    The header of a text is the first of its lines with a column of `heads`; without these, with a price.
+    """
     _check_path(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -41,7 +45,7 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, int | None, tuple[str, ...]]:
         return _read_parquet(path), None, ()
     if is_parquet:
         raise _wrong_content(path, "text", hint="it is a Parquet file: rename it to .parquet")
-    return _read_csv(path, head)
+    return _read_csv(path, head, heads)
 
 
 def find_columns(frame: pd.DataFrame, source: str) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -132,12 +136,12 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _read_csv(path: Path, head: bytes) -> tuple[pd.DataFrame, int, tuple[str, ...]]:
+def _read_csv(path: Path, head: bytes, heads: Collection[str]) -> tuple[pd.DataFrame, int, tuple[str, ...]]:
     """Read text by Arrow, which parses decimals to the nearest double; columns with any text stay text."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    skipped, names, has_header, mark = _header(path, head)
+    skipped, names, has_header, mark = _header(path, head, heads)
     notes = () if has_header else (f"no header line: the columns are taken as {', '.join(list(ROLES))}",)
     times = {name: pa.string() for name in names if _plain(name) in TIME_NAMES}
     read = arrow.ReadOptions(column_names=names, skip_rows=skipped + has_header)
@@ -154,7 +158,7 @@ def _read_csv(path: Path, head: bytes) -> tuple[pd.DataFrame, int, tuple[str, ..
     return table.to_pandas(), skipped + has_header + 1, notes
 
 
-def _header(path: Path, head: bytes) -> tuple[int, list[str], bool, str]:
+def _header(path: Path, head: bytes, heads: Collection[str]) -> tuple[int, list[str], bool, str]:
     """Return the lines before the header, the column names, whether a header exists, and the separator."""
     try:
         lines = head.decode("utf-8-sig", errors="ignore" if len(head) == HEAD_BYTES else "strict").splitlines()
@@ -163,10 +167,12 @@ def _header(path: Path, head: bytes) -> tuple[int, list[str], bool, str]:
     for at, line in enumerate(lines[:5]):
         mark = max(",;\t|", key=line.count)
         names = next(csv.reader([line], delimiter=mark), [])
-        if {_plain(name) for name in names} & set(ROLES["open"] + ROLES["close"]):
+        if {_plain(name) for name in names} & set(heads or ROLES["open"] + ROLES["close"]):
             return at, [name.strip() or f"column_{i}" for i, name in enumerate(names)], True, mark
     mark = max(",;\t|", key=lines[0].count)
     first = next(csv.reader([lines[0]], delimiter=mark), [])
+    if heads:
+        return 0, [name.strip() or f"column_{i}" for i, name in enumerate(first)], True, mark
     if len(first) >= len(ROLES) and all(map(_is_number, first[1:6])):
         return 0, [*ROLES, *(f"column_{i}" for i in range(len(ROLES), len(first)))], False, mark
     raise _missing(str(path), list(ROLES), [name.strip() for name in first])

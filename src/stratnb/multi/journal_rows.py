@@ -87,6 +87,7 @@ def order_row(work: Working, now_ms: int) -> Row:
         **{"client_id": order.order_id, "strategy_id": order.strategy_id, "symbol": order.symbol},
         **{"side": order.side, "quantity": order.quantity, "purpose": order.purpose, "reduces": order.reduces},
         **{"reason": order.reason, "correlation": work.correlation},
+        **{"limit_price": order.limit, "until_ms": order.until_ms},
         **{"generation": int(order.order_id.split("-")[2], 36), "filled": work.filled},
         **{"state": work.state, "code": work.error or None, "exchange_id": None},
         "row": None if work.row is None else work.row.tobytes(),

@@ -17,7 +17,7 @@ from stratnb.multi.context import StrategyContext
 from stratnb.multi.judgment import Health
 from stratnb.multi.tally import Tally
 
-__all__ = ["Lane", "Working"]
+__all__ = ["Lane", "Working", "resting"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -126,3 +126,11 @@ class Working:
     def is_final(self) -> bool:
         """Return whether nothing more can happen to it."""
         return self.state in FINAL_STATES
+
+
+def resting(row: Floats) -> dict[str, Any]:
+    """Return limit and `until_ms` of the entry that waits in a book's row, empty when none waits at a limit."""
+    if row[at.B_ORDER] != at.ORDER_ENTRY or not row[at.B_ORDER_PRICE] > 0.0:
+        return {}
+    until = float(row[at.B_ORDER_UNTIL])
+    return {"limit": float(row[at.B_ORDER_PRICE]), "until_ms": int(until) if math.isfinite(until) else None}

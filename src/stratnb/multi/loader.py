@@ -13,6 +13,7 @@ from stratnb.model import Market
 from stratnb.multi.records import StrategyRecord
 from stratnb.strategy.config import StrategyConfig
 from stratnb.strategy.documents import LoadedStrategy, beneath, build_config, load_base
+from stratnb.strategy.funding import funding_missing
 
 __all__ = ["Loader"]
 
@@ -34,7 +35,9 @@ class Loader:
         symbol = symbol or (self._symbols[0] if len(self._symbols) == 1 else None)
         loaded = self._read(document, symbol, overrides)
         market = self.market(loaded.config)
-        return (loaded if market.inferred else self._read(document, market.symbol, overrides, market)), market
+        made = loaded if market.inferred else self._read(document, market.symbol, overrides, market)
+        told = funding_missing(made.config, market, "write the rate to count with")
+        return replace(made, findings=(*made.findings, *told)), market
 
     def reload(self, record: StrategyRecord) -> tuple[LoadedStrategy, Market]:
         """Return a strategy of an earlier run from what it was loaded with then."""

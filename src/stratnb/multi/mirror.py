@@ -287,7 +287,7 @@ class Mirror:
     def _work(self, row: Row) -> Working:
         shared = [name for name in Order.__slots__ if name in row]
         told = {name: row[name] for name in shared} | {"order_id": row["client_id"], "reason": row["reason"] or ""}
-        order = Order(**told)
+        order = Order(**told, limit=row["limit_price"])
         told = {"state": row["state"], "filled": row["filled"]}
         return Working(order, self.desk.lane(row["strategy_id"]), row["correlation"] or "", **told)
 

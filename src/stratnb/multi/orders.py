@@ -18,7 +18,7 @@ from stratnb.exchange.base import Exchange, OrderReport
 from stratnb.kernels import layout as at
 from stratnb.model import FINAL_STATES, Order, OrderState, Purpose, Side
 from stratnb.multi.clock import Clock
-from stratnb.multi.lane import Lane, Working
+from stratnb.multi.lane import Lane, Working, resting
 from stratnb.multi.order_ids import order_id, purpose_of
 from stratnb.multi.recorder import Recorder
 from stratnb.multi.reports import is_same, new_fills, overfill, shrink_order, unowned
@@ -153,12 +153,14 @@ class Orders:
             reason=reason,
             created_ms=self._now_ms(),
             purpose=purpose,
+            **(resting(lane.context.book.row) if purpose == "e" and row is None else {}),
         )
         return Working(order, lane, correlation, None if row is None else row.copy())
 
     def _intend(self, work: Working, *, queued: bool = True) -> None:
         order = work.order
         told = {"order_id": order.order_id, "side": order.side, "quantity": order.quantity, "reason": order.reason}
+        told |= {} if order.limit is None else {"limit": order.limit}
         self._publish(work, "ORDER_INTENT", told, source="orchestrator")
         self._live[work.order_id] = work
         self._recorder.order(work)

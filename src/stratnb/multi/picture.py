@@ -227,18 +227,9 @@ def _position(desk: Desk, lane: Lane) -> PositionView:
 
 
 def _order(work: Working) -> OrderView:
-    """Return a working order; the limit of an entry and how long it rests are in its book."""
-    order, row = work.order, work.lane.context.book.row
-    told = {name: getattr(order, name) for name in OrderView.__slots__ if name in Order.__slots__}
-    rests = bool(not order.reduces and row[at.B_ORDER] == at.ORDER_ENTRY and row[at.B_ORDER_PRICE] > 0.0)
-    until = float(row[at.B_ORDER_UNTIL]) if rests else np.inf
-    return OrderView(
-        **told,
-        limit=float(row[at.B_ORDER_PRICE]) if rests else None,
-        until_ms=int(until) if np.isfinite(until) else None,
-        filled=work.filled,
-        state=work.state,
-    )
+    """Return a working order."""
+    told = {name: getattr(work.order, name) for name in OrderView.__slots__ if name in Order.__slots__}
+    return OrderView(**told, filled=work.filled, state=work.state)
 
 
 def _trades_of_day(desk: Desk, lane: Lane) -> list[Trade]:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from stratnb.model import Order
 from stratnb.multi.desk import ROUTED, Desk
 from stratnb.multi.journal_rows import candle_row
 from stratnb.multi.journaling import KILLED, SEQUENCE
-from stratnb.multi.lane import Lane, Working
+from stratnb.multi.lane import Lane, Working, resting
 from stratnb.multi.limits import LIMITS_KEY, restore_limits
 from stratnb.multi.owners import book_difference, book_foreign, is_foreign, may_have, owner_lane
 from stratnb.multi.records import StrategyRecord
@@ -299,6 +300,7 @@ def _orders(desk: Desk, reader: JournalReader) -> None:
         rests = book[at.B_ORDER] != at.ORDER_NONE and work.row is None
         if rests and work.order.created_ms <= desk.now_ms() and not work.is_final:
             work.lane.order = work
+            work.order = replace(work.order, **resting(book))  # an older journal does not say it
     desk.orders.adopt(works)
 
 
@@ -313,6 +315,8 @@ def _work(desk: Desk, reader: JournalReader, row: Mapping[str, Any]) -> Working:
         reason=row["reason"] or "",
         created_ms=row["created_ms"],
         purpose=row["purpose"],
+        limit=row["limit_price"],
+        until_ms=row["until_ms"],
     )
     planned = None if row["row"] is None else fill_from(row["row"])
     work = Working(order, desk.lane(row["strategy_id"]), row["correlation"] or "", planned, state=row["state"])

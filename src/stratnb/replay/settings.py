@@ -51,7 +51,8 @@ class ReplaySettings:
         if not self.files:
             raise ConfigError("no_candles", "no candle files are given", hint="name them after --candles")
         if not self.strategies:
-            raise ConfigError("no_strategies", "no strategies are given", hint="--strategies NAME,NAME")
+            hint = "name at least one, several with a comma between"
+            raise ConfigError("no_strategies", "no strategies are given", hint=hint)
         if twice := sorted({name for name in self.strategies if self.strategies.count(name) > 1}):
             raise ConfigError(
                 "duplicate_strategy", f"named twice: {', '.join(twice)}", value=twice, hint="name each once"

@@ -43,7 +43,7 @@ from stratnb.strategy.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Backtest", "backtest", "check_run", "load_run", "open_account"]
+__all__ = ["Backtest", "backtest", "check_length", "check_run", "load_run", "open_account"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -264,6 +264,7 @@ def backtest(
         candles = inside(candles, detail)
     stretches = stretches_of(candles, on_gap)
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
+    check_length(plan, len(candles))
     books, account = open_account(plan, cash, limits)
     course = Course(candles.table(), stretches, rates_of(plan, books[0], candles, funding))
     own = None if decisions else generated_loop(plan, len(candles), tier)
@@ -282,7 +283,7 @@ def backtest(
         reasons=plan.counts(list(made.counts)),
         book=books[0],
         account=account,
-        findings=(*findings, *missing(plan, funding)),
+        findings=(*findings, *missing(plan, funding, candles)),
         complete=done == n,
         limits=limits,
     )
@@ -294,6 +295,14 @@ def open_account(plan: Plan, cash: float, limits: AccountLimits | None) -> tuple
     open_book(books[0], plan, cash=cash)
     books[0, at.B_ENTRIES] = at.ENTRIES_ON
     return books, account
+
+
+def check_length(plan: Plan, have: int) -> None:
+    """Raise `ConfigError` when so many candles end before the strategy could decide once."""
+    need = plan.warmup * (plan.primary_ms // plan.base_ms)
+    if need >= have:
+        text = f"the strategy needs {need} candles before its first decision, and there are {have}"
+        raise ConfigError("candles_short", text, value=have, hint="load more, or choose shorter look-backs")
 
 
 def check_run(candles: Candles, cash: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stratnb.errors import ConfigError
-from stratnb.market_data.candles import VALUES, Candles
+from stratnb.market_data.candles import VALUES, Candles, utc_text
 from stratnb.model import timeframe_ms
 
 __all__ = ["inside"]
@@ -34,7 +34,8 @@ def inside(candles: Candles, detail: Candles) -> Candles:
     starts, ends = np.searchsorted(fine, opens), np.searchsorted(fine, opens + long_ms)
     empty = np.flatnonzero(ends <= starts)
     if len(empty):
-        text = f"{len(empty)} of {len(opens)} candles have no finer ones inside, the first at {int(opens[empty[0]])}"
+        first = utc_text(int(opens[empty[0]]))
+        text = f"{len(empty)} of {len(opens)} candles have no finer ones inside, the first at {first} UTC"
         hint = "load finer candles of the whole range, or cut the candles to where there are some"
         raise ConfigError("no_candles", text, value=int(opens[empty[0]]), hint=hint)
     kept = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)]) if len(opens) else starts

@@ -29,7 +29,8 @@ def stretches_of(candles: Candles, on_gap: OnGap) -> tuple[tuple[int, int], ...]
     """
     if on_gap not in CHOICES:
         close = nearest(str(on_gap), CHOICES) or CHOICES
-        raise ConfigError("enum", f"on_gap {on_gap!r} is not known", value=on_gap, hint=" or ".join(map(repr, close)))
+        hint = f"did you mean {' or '.join(map(repr, close))}?"
+        raise ConfigError("enum", f"on_gap {on_gap!r} is not known", value=on_gap, hint=hint)
     if on_gap == "hold":
         return ((0, len(candles)),)
     gaps = candles.gaps()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,11 +17,13 @@ from stratnb.kernels import loop
 from stratnb.kernels.beside import prepare
 from stratnb.kernels.portfolio import CURVES, LANE_COLUMNS, run_many
 from stratnb.market_data.candles import Candles
+from stratnb.market_data.funding import Funding, FundingRates, funding_tables
 from stratnb.model import Market
-from stratnb.research.backtest import Backtest, check_run
+from stratnb.research.backtest import Backtest, check_length, check_run
 from stratnb.research.configured import check_kinds
 from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told_of
+from stratnb.research.funding import missing, rates_at
 from stratnb.research.instances import Instance, Strategies, instances
 from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
 from stratnb.research.portfolio_result import Portfolio
@@ -58,7 +61,13 @@ class _Run:
     """The tables of a run: what the kernel reads, what it changes, and what it collected so far."""
 
     def __init__(
-        self, made: Sequence[Instance], feed: ReplayFeed, cash: float, limits: AccountLimits | None, keep: bool
+        self,
+        made: Sequence[Instance],
+        feed: ReplayFeed,
+        cash: float,
+        limits: AccountLimits | None,
+        funding: Mapping[str, FundingRates],
+        keep: bool,
     ) -> None:
         n, sizes, widths = len(made), _sizes(feed.series), _sizes([each.width for each in made])
         self.made, self.feed, self.limits, self.done = made, feed, limits, 0
@@ -66,6 +75,7 @@ class _Run:
         for book, each in zip(self.books, made, strict=True):
             open_book(book, each.plan, cash=cash, market=each.number)
             book[at.B_ENTRIES] = at.ENTRIES_ON
+        self.rates = _rates(made, self.books, feed, funding)
         flat = [_flat([table(each) for each in made]) for table in TABLES]
         numbers = np.array([each.number for each in made])
         self.equity_at = _starts(sizes[numbers])
@@ -89,13 +99,23 @@ class _Run:
     def advance(self, decisions: bool | Literal["entries"]) -> None:
         """Run some instants more."""
         fills, log = self.fills, self.decisions
-        stop = min(len(self.feed), self.done + max(1, CHUNK // len(self.made)))
+        stop = min(self._hold_rates(), self.done + max(1, CHUNK // len(self.made)))
         kept = (fills.buffer, fills.owners, log.buffer, log.owners, self.counts, self.at_work)
         state = (self.books, self.account, self.rows, self.done, stop, self.equity, self.curves)
         with told_of([each.plan for each in self.made], self.memories, self.at_work):
             self.done, f, d = run_many(self.tables, *state, kept, self.work)
         fills.keep(f)
         log.keep(d, only=decisions == "entries")
+
+    def _hold_rates(self) -> int:
+        """Set the funding rates of the next instant and return until which one, exclusive, they hold."""
+        until = len(self.feed)
+        for s, rates in enumerate(self.rates):
+            while rates[0][0] <= self.done:
+                rates.popleft()
+            stop, self.books[s, at.B_FUNDING_RATE] = rates[0]
+            until = min(until, stop)
+        return until
 
     def close(self) -> None:
         """Close what the strategies hold at the end that shall be closed there, each at its own last close."""
@@ -137,6 +157,18 @@ TABLES: tuple[Callable[[Instance], Any], ...] = (
 )
 
 
+def _rates(
+    made: Sequence[Instance], books: Floats, feed: ReplayFeed, funding: Mapping[str, FundingRates]
+) -> list[deque[tuple[int, float]]]:
+    """Set the funding times of the books; return until which instant each rate of each strategy holds."""
+    closes = feed.opens_ms + feed.step_ms
+    tables = [funding.get(each.candles.symbol) for each in made]
+    return [
+        deque(rates_at(each.plan, book, each.candles, table, closes))
+        for each, book, table in zip(made, books, tables, strict=True)
+    ]
+
+
 def _sizes(items: Iterable[Any]) -> Ints:
     """Return lengths, or numbers, as an array."""
     return np.array([item if isinstance(item, int) else len(item) for item in items], np.int64)
@@ -161,6 +193,7 @@ def portfolio(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
+    funding: Funding | None = None,
     decisions: bool | Literal["entries"] = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -175,16 +208,19 @@ def portfolio(
     inferred. All series have one timeframe; they may have gaps and start and end at different times.
 
     `cash` is the account's start in quote units, of which each strategy gets its `capital`; `limits` are the account's;
-    `overrides` change every strategy; `decisions`, `progress(done, all)` in instants, and `cancelled()` are as in
-    `backtest`. Raises `ConfigError` before anything runs.
+    `overrides` change every strategy; `funding` has the rates of linear markets, as `funding_tables` takes them
+    (`execution.simulation.funding_rate` without); `decisions`, `progress(done, all)` in instants, and `cancelled()` are
+    as in `backtest`. Raises `ConfigError` before anything runs.
     """
     series = _series(candles)
     check_run(series[0], cash)
     check_kinds(None, limits, decisions)
     feed = ReplayFeed(series)
+    tables = funding_tables(funding, feed.symbols)
     made = instances(strategies, series, markets=_markets(market, series), overrides=overrides)
+    short = _short(made)
     prepare([run_many])
-    run, total = _Run(made, feed, cash, limits, bool(decisions)), len(feed)
+    run, total = _Run(made, feed, cash, limits, tables, bool(decisions)), len(feed)
     if progress is not None:
         progress(0, total)
     while run.done < total and not (cancelled is not None and cancelled()):
@@ -202,7 +238,7 @@ def portfolio(
         fill_rows=fills,
         fill_owners=owners,
         account=run.account,
-        findings=_told(made, run.books, cash),
+        findings=(*_told(run, cash, tables), *short),
         complete=run.done == total,
         limits=limits,
     )
@@ -216,6 +252,20 @@ def _series(candles: Any) -> tuple[Candles, ...]:
     for each in series:
         check_run(each, 1.0)
     return series
+
+
+def _short(made: Sequence[Instance]) -> list[Finding]:
+    """Return a warning for each strategy whose candles end before it could decide once; raise when all do."""
+    found = []
+    for each in made:
+        try:
+            check_length(each.plan, len(each.candles))
+        except ConfigError as error:
+            found.append(Finding(each.label, error.code, error.message, error.value, error.hint, severity="warning"))
+    if len(found) == len(made):
+        text = "no strategy has candles enough to decide once; nothing was run"
+        raise ConfigError("candles_short", text, value=len(found), hint="load more", findings=found)
+    return found
 
 
 def _markets(given: Any, series: Sequence[Candles]) -> dict[str, Market]:
@@ -239,14 +289,14 @@ def _markets(given: Any, series: Sequence[Candles]) -> dict[str, Market]:
     return found
 
 
-def _told(made: Sequence[Instance], books: Floats, cash: float) -> tuple[Finding, ...]:
-    """Return the warnings of the documents under their labels, and one when more than the account is allotted."""
+def _told(run: _Run, cash: float, funding: Mapping[str, FundingRates]) -> tuple[Finding, ...]:
+    """Return the warnings of the documents and of missing costs by label, and one of more capital than the account."""
     found = [
         Finding(f"{each.label} {x.path}".strip(), x.code, x.message, x.value, x.hint, x.source, x.severity)
-        for each in made
-        for x in each.findings
+        for each in run.made
+        for x in (*each.findings, *missing(each.plan, funding.get(each.candles.symbol), each.candles))
     ]
-    share = float(books[:, at.B_CAPITAL].sum()) / cash
+    share = float(run.books[:, at.B_CAPITAL].sum()) / cash
     if share > 1.0 + 1e-9:
         text = (
             f"the strategies are allotted {share:.4g} times the account; its free balance denies what it cannot carry"

@@ -6,7 +6,8 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,10 @@ class Portfolio(Mapping[str, Backtest]):
     def __len__(self) -> int:
         """Return the number of strategies."""
         return len(self.backtests)
+
+    def report(self) -> Any:
+        """Return the report: a live page in a notebook, `save("report.html")` writes it to one file."""
+        return import_module("stratnb.ui").report(self)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -222,7 +227,8 @@ class Portfolio(Mapping[str, Backtest]):
         trades = sum(int(own.book[at.B_TRADES]) for own in self.values())
         end = "" if self.complete else ", canceled"
         return (
-            f"Portfolio({len(self)} strategies on {markets} market{'s' if markets > 1 else ''}, "
+            f"Portfolio({len(self)} strateg{'y' if len(self) == 1 else 'ies'} "
+            f"on {markets} market{'s' if markets > 1 else ''}, "
             f"{len(self.close_ms)} candles, {trades} trades, "
             f"pnl {self.account[at.A_EQUITY] - self.cash:+.6g} {self.quote}{end})"
         )

@@ -41,6 +41,13 @@ class Range:
     count: int | None = None
     log: bool = False
 
+    def __repr__(self) -> str:
+        """Return how it is written."""
+        more = [
+            f"{name}={value!r}" for name, value in (("step", self.step), ("count", self.count)) if value is not None
+        ]
+        return f"Range({', '.join([repr(self.start), repr(self.stop), *more, *(['log=True'] if self.log else [])])})"
+
     @property
     def is_whole(self) -> bool:
         """Tell whether all values are whole numbers."""

@@ -141,7 +141,7 @@ class FileStore:
         import pyarrow.parquet as pq
 
         if not self.path.name.endswith(ENDING):
-            hint = f"name it {self.path.name}{ENDING}"
+            hint = f"name it {self.path.stem}{ENDING}"
             raise ConfigError("file_ending", f"{self.path.name!r} does not end in .parquet", value=self.path, hint=hint)
         if not self.path.parent.is_dir():
             text = f"the folder {str(self.path.parent)!r} does not exist"

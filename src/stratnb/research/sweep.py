@@ -7,32 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from stratnb.errors import Finding
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market, installed_version
-from stratnb.research.backtest import check_run
+from stratnb.research.asked import Asked
 from stratnb.research.batch import cores
 from stratnb.research.cluster import Cluster, modules_of
-from stratnb.research.configured import Strategy, check_kinds, configure
-from stratnb.research.gaps import OnGap, stretches_of
+from stratnb.research.configured import Strategy
+from stratnb.research.gaps import OnGap
 from stratnb.research.ledger import Ledger, study_of
 from stratnb.research.run_sweep import Course, Study, run_course
 from stratnb.research.runs import fingerprint
-from stratnb.research.search import check_optuna
-from stratnb.research.space import Given, Method, Space, axes_of, path_faults
+from stratnb.research.space import Given, Method, Space
 from stratnb.research.store import store_at
-from stratnb.research.sweep_checks import (
-    check_lengths,
-    collected,
-    continuous_faults,
-    count_faults,
-    offered,
-    option_faults,
-    raise_all,
-    written,
-)
-from stratnb.research.sweep_memory import memory_faults
+from stratnb.research.sweep_checks import raise_all
 from stratnb.research.swept import Sweep
-from stratnb.research.trials import Job, Runner
+from stratnb.research.trials import Job
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.plan import Plan
 
@@ -76,26 +66,16 @@ def sweep(
     bytes, `sweep_memory`) is refused. Every trial that ran is counted in `ledger`: None is the user's, False none.
     Raises `ConfigError("sweep_invalid")` with all faults before anything runs.
     """
-    options = {"method": method, "trials": trials, "objective": objective, "seed": seed, "threads": threads}
-    findings = option_faults(**options, max_trials=max_trials, min_trades=min_trades, memory_mb=memory_mb)
-    axes, faults = axes_of(space)
-    chosen, found = Space(axes, method, trials, seed), list[Plan]()
-    findings += faults + continuous_faults(chosen) + (collected(check_optuna) if method == "optuna" else [])
-    findings += collected(lambda: check_run(candles, cash)) + collected(lambda: check_kinds(market, limits))
-    if isinstance(candles, Candles) and len(candles):
-        findings += collected(lambda: stretches_of(candles, on_gap))
-        findings += collected(lambda: configure(strategy, candles, market=market, overrides=overrides)[0], found)
-    document = written(strategy, market) if found else {}
-    if found and isinstance(space, Mapping):
-        findings += path_faults(map(str, space), found[0].config.to_document(), document, offered(found[0].config))
-    if axes and not any(finding.path in (*space, "method", "trials", "max_trials") for finding in findings):
-        findings += count_faults(chosen, max_trials)
-    findings += [] if findings else memory_faults(chosen.count, len(candles), threads or cores(), memory_mb)
+    findings: list[Finding] = []
+    account = (market, cash, limits, overrides)
+    how = (method, trials, objective, seed)
+    limited: dict[str, Any] = {"max_trials": max_trials, "min_trades": min_trades, "memory_mb": memory_mb}
+    asked = Asked(strategy, candles, space, *how, *account, threads=threads, on_gap=on_gap, **limited)
+    ready = asked.ready(findings)
     raise_all(findings)
-    plan = found[0]
-    job = Job(document, chosen.paths, candles, market, float(cash), limits, dict(overrides or {}), on_gap, chosen.count)
-    runner = Runner(job)
-    raise_all(check_lengths(runner, axes))
+    assert ready is not None, "what is not ready has a fault"
+    plan, chosen, runner = ready
+    job, axes = runner.job, chosen.axes
     store = store_at(path, axes, {} if path is None else _identity(plan, job, chosen, _aim(objective, min_trades)))
     cluster = None if client is None else Cluster(client, job, modules_of([type(node.block) for node in plan.nodes]))
     study = None if ledger is False else Study(ledger or Ledger(), study_of(plan.config, candles), plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from stratnb.research.configured import Strategy
 from stratnb.research.measure import FIGURES
 from stratnb.research.space import Axis, Method, Space
 from stratnb.research.trials import Runner
-from stratnb.strategy.config import StrategyConfig
+from stratnb.strategy.config import Header, StrategyConfig
 from stratnb.strategy.documents import beneath
 from stratnb.strategy.faults import fault
 
@@ -23,6 +23,7 @@ __all__ = [
     "collected",
     "continuous_faults",
     "count_faults",
+    "idle_faults",
     "offered",
     "option_faults",
     "raise_all",
@@ -57,7 +58,8 @@ def option_faults(
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"allowed: {', '.join(known)}"
             found.append(fault(name, "enum", f"{value!r} is not known", value, hint))
     if method != "grid" and not _is_count(trials):
-        found.append(fault("trials", "range", f"{trials!r} is no number of trials", trials, "write trials=200"))
+        said = "the number of trials is not said" if trials is None else f"{trials!r} is no number of trials"
+        found.append(fault("trials", "range", said, trials, "give one, such as 200"))
     if method == "grid" and trials is not None:
         hint = "leave it out, or choose method='random'"
         found.append(fault("trials", "range", "a grid runs all its combinations", trials, hint))
@@ -76,6 +78,18 @@ def continuous_faults(space: Space) -> list[Finding]:
         for axis in space.axes
         if space.method == "grid" and axis.is_continuous
     ]
+
+
+def idle_faults(paths: Iterable[str]) -> list[Finding]:
+    """Return the paths whose values change no trade: all trials would be one, and be counted as many."""
+    found = []
+    for path in paths:
+        if path == "market.symbol":
+            hint = "sweep the candles of each market by themselves, or use portfolio"
+            found.append(fault(path, "no_effect", "the candles say which market is traded", path, hint))
+        elif path.split(".")[0].split("[")[0] in (*Header.model_fields, "schema", "evidence"):
+            found.append(fault(path, "no_effect", "its values change no trade", path, "take it out of the space"))
+    return found
 
 
 def count_faults(space: Space, max_trials: int) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,6 +93,11 @@ class Sweep:
     @cached_property
     def _rows(self) -> Rows:
         return self._course.store.rows()
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Return how many trials could not run, by the reason, the most frequent first."""
+        return dict(Counter(error for error in self._rows.errors if error).most_common())
 
     @property
     def blocks(self) -> Floats:
@@ -232,7 +238,8 @@ class Sweep:
         """Return the number of trials and the best on one line."""
         row = self.best_row
         best = "n/a" if row is None else f"{row[self.objective]:.6g} with {self.best}"
-        end = "" if self.complete else ", canceled"
+        lost = sum(self.failed.values())
+        end = (f", {lost:,} could not run" if lost else "") + ("" if self.complete else ", canceled")
         return f"Sweep({self.count:,} of {self.space.count:,} trials, best {self.objective} {best}{end})"
 
     def _repr_html_(self) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
+from stratnb.research.backtest import check_length
 from stratnb.research.batch import run_batch, track_of
 from stratnb.research.gaps import OnGap
 from stratnb.research.measure import BLOCKS, FIGURES, blocks_of, daily_sharpes, measure
@@ -140,11 +141,7 @@ class Runner:
 
     def check_length(self, plan: Plan) -> None:
         """Raise `ConfigError` when the candles end before the strategy could decide once."""
-        have = len(self.track.rows)
-        need = plan.warmup * (plan.primary_ms // plan.base_ms)
-        if need >= have:
-            text = f"the strategy needs {need} candles before its first decision, and there are {have}"
-            raise ConfigError("candles_short", text, value=have, hint="load more, or choose shorter look-backs")
+        check_length(plan, len(self.track.rows))
 
 
 def _placed(values: Floats, places: Sequence[int], count: int, blank: float) -> Floats:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import fields
+from typing import Any, Literal, NamedTuple
 
 from stratnb.errors import ConfigError, positive
 from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
+from stratnb.research.asked import Asked
 from stratnb.research.configured import Strategy, configure
+from stratnb.research.gaps import stretches_of
 from stratnb.research.ledger import Ledger
 from stratnb.research.overfitting import probability_of_overfitting
 from stratnb.research.stretch import run_stretch
 from stratnb.research.sweep import Sweep, sweep
+from stratnb.research.sweep_checks import collected
 from stratnb.research.walked import WalkForward, WindowResult
 from stratnb.research.windows import Mode, Span, Window, windows_of
 from stratnb.services.ledger import AccountLimits
@@ -57,21 +61,21 @@ def walk_forward(
     if not isinstance(candles, Candles) or not positive(cash):
         what, hint = (candles, "load them with load_candles") if positive(cash) else (cash, "give cash above 0")
         raise ConfigError("type", f"{repr(what)[:80]} is not usable here", value=repr(what)[:80], hint=hint)
-    windows = windows_of(candles, train=train, test=test, mode=mode, purge=purge, embargo=embargo, step=step)
-    seen = candles[slice(*windows[0].train)]
-    if market is None:
-        plan, _ = configure(strategy, seen, overrides=overrides)
-        market = market_from(seen, kind=plan.market.kind)
     if isinstance(space, Mapping):
         space = {path: list(values) if isinstance(values, Iterator) else values for path, values in space.items()}
     account = {"market": market, "cash": cash, "limits": limits}
+    options = search | account | {"objective": objective, "overrides": overrides}
+    windows = _checked(strategy, candles, space, _Spans(train, test, mode, purge, embargo, step), options)
+    if market is None:
+        seen = candles[slice(*windows[0].train)]
+        plan, _ = configure(strategy, seen, overrides=overrides)
+        account["market"] = market_from(seen, kind=plan.market.kind)
     counting = ledger if ledger is False else _Counting(ledger)
     asked = search | account | {"objective": objective, "ledger": counting, "cancelled": cancelled}
     found: list[WindowResult] = []
     for k, window in enumerate(windows):
-        told = None if progress is None else _counted(progress, k, len(windows))
-        seen = candles[slice(*window.train)]
-        trained = sweep(strategy, seen, space, overrides=overrides, progress=told, **asked)
+        told = progress and _counted(progress, k, len(windows))
+        trained = sweep(strategy, candles[slice(*window.train)], space, overrides=overrides, progress=told, **asked)
         if not trained.complete:
             break
         found.append(_tested(candles, window, trained=trained, account=account))
@@ -83,6 +87,41 @@ def walk_forward(
         mode=mode,
         capital=next((each.result.capital for each in found if each.result is not None), cash),
     )
+
+
+class _Spans(NamedTuple):
+    """What the windows are made of."""
+
+    train: Span
+    test: Span
+    mode: Mode
+    purge: Span
+    embargo: Span
+    step: Span | None
+
+
+def _checked(
+    strategy: Strategy, candles: Candles, space: Mapping[str, Any], spans: _Spans, options: Mapping[str, Any]
+) -> tuple[Window, ...]:
+    """Return the windows, or raise all that is wrong with them and with the sweeps.
+
+    Gaps are looked for everywhere, everything else is checked on the shortest training. The code is "windows" or
+    "sweep_invalid" where all faults are of one kind, else "walk_forward_invalid".
+    """
+    made: list[tuple[Window, ...]] = []
+    misfits = collected(lambda: windows_of(candles, **spans._asdict()), made) if len(candles) else []
+    shortest = min(made[0], key=lambda window: window.train[1] - window.train[0]) if made else None
+    seen = candles if shortest is None else candles[slice(*shortest.train)]
+    known = {each.name: options[each.name] for each in fields(Asked) if each.name in options}
+    gaps = collected(lambda: stretches_of(candles, known.get("on_gap", "hold")))
+    faults = list(gaps)
+    Asked(strategy, seen, space, **known | ({"on_gap": "hold"} if gaps else {})).ready(faults)
+    if misfits or faults:
+        code = "windows" if not faults else "walk_forward_invalid" if misfits else "sweep_invalid"
+        many = len(misfits) + len(faults)
+        text = f"the walk-forward has {many} fault{'s' if many > 1 else ''}; nothing was run"
+        raise ConfigError(code, text, hint="correct them all", findings=[*misfits, *faults])
+    return made[0]
 
 
 class _Counting(Ledger):

@@ -30,6 +30,7 @@ __all__ = [
     "load_base",
     "load_document",
     "names",
+    "unreadable",
     "validate",
 ]
 
@@ -150,6 +151,22 @@ def beneath(
     if layers.extended:
         merged.pop("extends", None)
     return merged
+
+
+def unreadable(
+    document: str | Path | Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any],
+    symbol: str | None = None,
+    market: Market | None = None,
+) -> list[Finding]:
+    """Return what the fields of a document with overrides refuse, each for itself; what must fit together is not asked.
+
+    Paths of overrides that lead nowhere are left out, as `build_config` tells them.
+    """
+    layers = Layers(load_document(document), {}, overrides, symbol, market, _by_name)
+    merged, _ = merge_layers(layers.ordered())
+    return [finding for finding in read(merged).findings if finding.severity == "error"]
 
 
 def validate(document: Mapping[str, Any]) -> StrategyConfig:

@@ -157,7 +157,8 @@ def _translated(line: Any, model: type[BaseModel], path: str, known: Collection[
         return _out_of_range(at, value, line, info)
     wanted = next((text for start, text in _TYPES.items() if kind.startswith(start)), "another type")
     hint = f"write {wanted} without quotes" if isinstance(value, str) and "number" in wanted else f"write {wanted}"
-    return fault(at, "type", f"{shown(value)} is not {wanted}", value, hint)
+    allowed = _allowed(info) if "number" in wanted else ""
+    return fault(at, "type", f"{shown(value)} is not {wanted}", value, f"{hint}, {allowed}" if allowed else hint)
 
 
 def _out_of_range(path: str, value: Any, line: Any, info: Spot) -> Finding:
@@ -173,10 +174,15 @@ def _out_of_range(path: str, value: Any, line: Any, info: Spot) -> Finding:
         return fault(path, "range", f"{shown(value)} has length {len(value)}", value, f"allowed length: {length}")
     divided = value / 100
     if info.is_fraction() and value > 0 and not fits(value, bounds) and fits(divided, bounds):
-        hint = f"this is a fraction, not a percent: {shown(value)} % is {divided:.6g}"
+        hint = f"this is a fraction, not a percent: {shown(value)} % is {divided:.6g}; allowed: {_allowed(info)}"
         return fault(path, "percent_suspected", f"{shown(value)} is out of range", value, hint)
-    allowed = " and ".join(f"{word} {bounds[name]:g}" for name, word in BOUNDS if name in bounds)
-    return fault(path, "range", f"{shown(value)} is out of range", value, f"allowed: {allowed}")
+    return fault(path, "range", f"{shown(value)} is out of range", value, f"allowed: {_allowed(info)}")
+
+
+def _allowed(info: Spot) -> str:
+    """Return the bounds of a number in words, empty when there are none."""
+    bounds = info.bounds()
+    return " and ".join(f"{word} {bounds[name]:g}" for name, word in BOUNDS if name in bounds)
 
 
 def _pattern_hint(line: Any) -> str:

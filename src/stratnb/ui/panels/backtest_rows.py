@@ -107,11 +107,12 @@ def _explained(name: str, known: Mapping[str, Any], quote: str, days: float = ma
     return {**made, **noted(name, explained(name), sub, days)}
 
 
-def trade_columns(funding: Iterable[float] = ()) -> list[dict[str, Any]]:
-    """Return the columns of trades; that of the funding only when any trade has some."""
+def trade_columns(funding: Iterable[float] = (), *, several: bool = False) -> list[dict[str, Any]]:
+    """Return the columns of trades; that of the funding only when any trade has some, with `several` whose they are."""
     paid = {"key": "funding", "label": "Funding", "align": "r", "cls": "is-p2", "title": "Paid; negative when received"}
     return [
         {"key": "no", "label": "#", "align": "r"},
+        *([{"key": "strategy", "label": "Strategy"}, {"key": "symbol", "label": "Market"}] if several else []),
         {"key": "side", "label": "Side"},
         {"key": "opened", "label": "Entry, UTC"},
         {"key": "entry", "label": "Entry price", "align": "r"},
@@ -135,13 +136,21 @@ def trade_columns(funding: Iterable[float] = ()) -> list[dict[str, Any]]:
 
 
 def trade_rows(trades: pd.DataFrame, stops: npt.ArrayLike | None = None, quote: str = "") -> list[dict[str, Any]]:
-    """Return the newest trades first, at most `TRADES_SHOWN`; `stops` are the planned ones, NaN where unknown."""
+    """Return the newest trades first, at most `TRADES_SHOWN`; `stops` are the planned ones, NaN where unknown.
+
+    Trades of several have the columns `strategy` and `symbol`; prices have the decimals of their market.
+    """
     newest, last = trades.iloc[::-1].head(TRADES_SHOWN), len(trades)
     rows = newest.itertuples(index=False)
-    decimals = price_decimals(float(newest["entry_price"].max()) if len(newest) else 1.0), cents(quote)
+    markets = newest["symbol"] if "symbol" in newest else np.full(len(newest), "")
+    decimals = newest["entry_price"].groupby(np.asarray(markets)).max().map(price_decimals).to_dict()
+    money = cents(quote)
     known = np.full(last, math.nan) if stops is None else np.asarray(stops, np.float64)
     found = (dict(zip(newest.columns, values, strict=True)) for values in rows)
-    return [_trade(last - i, trade | {"stop": float(known[last - i - 1])}, decimals) for i, trade in enumerate(found)]
+    return [
+        _trade(last - i, trade | {"stop": float(known[last - i - 1])}, (int(decimals[trade.get("symbol", "")]), money))
+        for i, trade in enumerate(found)
+    ]
 
 
 def price_decimals(price: float) -> int:
@@ -170,6 +179,7 @@ def _trade(i: int, t: Mapping[str, Any], digits: tuple[int, int]) -> dict[str, A
         "r": _risks(t),
         "held": {"t": age(held), "n": held or 0.0},
         "reason": str(t["reason"] or "–").replace("_", " "),
+        **{name: str(t[name]) for name in ("strategy", "symbol") if name in t},
     }
 
 

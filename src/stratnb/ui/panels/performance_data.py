@@ -153,7 +153,7 @@ def hold(rows: Floats, at: Floats, start: float, fee: float = 0.0) -> Floats:
     """
     if len(rows) < 2 or not len(at) or rows[0, 0] <= 0:
         return NO_ROWS
-    closed = rows[:, 5] + (rows[1, 5] - rows[0, 5])
+    closed = rows[:, 5] + np.diff(rows[:, 5]).min()
     index = np.searchsorted(closed, at, side="right") - 1
     inside = index >= 0
     worth = start * (1.0 + buy_and_hold(float(rows[0, 0]), rows[index[inside], 3], fee))

@@ -89,6 +89,8 @@ def rolling_part(sample: Sample) -> Part:
         words = f"A window of {window} days needs {window} daily returns; the run has {days}."
         return Part("Rolling figures", (Words(words),))
     items: list[Any] = []
+    if len(sample.lines) > 2:
+        items.append(Words(keys=tuple((line.look, line.label) for line in sample.lines if line.key in _NAMES)))
     for title, roll, form in ROLLED:
         figure, theme = rolling_figure()
         figure.yaxis.formatter = NumeralTickFormatter(format=form)

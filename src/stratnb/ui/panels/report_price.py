@@ -30,11 +30,11 @@ MARKED_MOST: Final = 10_000
 GROUPS: Final = tuple(sorted({*TIMEFRAMES.values(), *(86_400_000 * n for n in (2, 7, 14, 28, 91, 364))}))
 
 
-def candle_levels(candles: Candles) -> list[tuple[int, Floats]]:
-    """Return candles as (length in ms, rows), the longest first: one to see whole, one to zoom into."""
+def candle_levels(candles: Candles, fine: int = FINE) -> list[tuple[int, Floats]]:
+    """Return candles as (length in ms, rows), the longest first: one to see whole, one of `fine` to zoom into."""
     rows, base = candles.rows(), candles.timeframe_ms
     found: list[tuple[int, Floats]] = []
-    for most in (COARSE, FINE):
+    for most in (COARSE, fine):
         step, drawn = _fitting(rows, base, most)
         if not found or step < found[-1][0]:
             found.append((step, drawn))
@@ -51,18 +51,24 @@ def _fitting(rows: Floats, base: int, most: int) -> tuple[int, Floats]:
     return step, grouped(rows, step)
 
 
-def trade_levels(trades: Sequence[Trade], fills: Sequence[Fill]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the marks of entries and exits, and the lines between them: the largest results first, then all."""
+def trade_levels(
+    trades: Sequence[Trade], fills: Sequence[Sequence[Fill]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the marks of entries and exits, and the lines between them: the largest results first, then all.
+
+    `fills` are those of each strategy.
+    """
     table = np.array(
         [(t.entry_ms, t.entry_price, t.exit_ms, t.exit_price, t.direction, t.pnl) for t in trades], np.float64
     ).reshape(-1, 6)
     order = np.argsort(-np.abs(table[:, 5]), kind="stable")
     sizes = sorted({min(most, len(table)) for most in (*MARKED, MARKED_MOST)})
     marks, legs = [], []
+    still = np.vstack([np.empty((0, 3)), *map(_open_entries, fills)])
     for most in sizes:
         part = table[order[:most]]
         part = part[np.argsort(part[:, 0], kind="stable")]
-        marks.append(_marks(part, _open_entries(fills)))
+        marks.append(_marks(part, still))
         legs.append({"x0": part[:, 0], "y0": part[:, 1], "x1": part[:, 2], "y1": part[:, 3], "up": part[:, 4] > 0})
     return marks, legs
 
@@ -89,10 +95,10 @@ def _marks(trades: Floats, still: Floats) -> dict[str, Any]:
     return {"x": x, **{name: np.where(chosen, y, np.nan) for name, chosen in kinds.items()}}
 
 
-def price_part(market: Priced) -> Part:
-    """Return the candles of a market with its trades."""
+def price_part(market: Priced, fine: int = FINE) -> Part:
+    """Return the candles of a market with its trades; to zoom into there are at most `fine` candles."""
     candles = market.candles
-    found = candle_levels(candles)
+    found = candle_levels(candles, fine)
     decimals = price_decimals(float(candles.high.max(initial=0.0)))
     figure, theme = price_figure(decimals)
     step, drawn = found[0]

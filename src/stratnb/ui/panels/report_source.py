@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
@@ -18,7 +19,7 @@ from stratnb.research.results import excursions
 from stratnb.research.runs import SavedRun
 from stratnb.ui.panels.performance_data import NO_ROWS, Line, Sample, hold
 
-__all__ = ["Priced", "Source", "source_of"]
+__all__ = ["Priced", "Shared", "Source", "held_line", "source_of"]
 
 Floats = npt.NDArray[np.float64]
 Run = Backtest | SavedRun
@@ -26,20 +27,42 @@ Run = Backtest | SavedRun
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Priced:
-    """A market with its candles and what was traded on it; `stops` are the planned ones, NaN where unknown."""
+    """A market with its candles and what was traded on it; `fills` are those of each strategy."""
 
     symbol: str
     candles: Candles
     trades: Sequence[Trade]
-    fills: Sequence[Fill]
+    fills: Sequence[Sequence[Fill]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What several strategies did to one account.
+
+    `attribution` is the table of `Portfolio.attribution`; `results` (instants, strategies) the results so far, quote
+    units, at `times`; `exposure` (instants, 3) gross and net notional as shares of equity (NaN where that is not above
+    0) and the number of positions; `keys` the lines of the strategies by label; `owners` the label of each trade of the
+    account; `denials` the entries that each check turned down by code and label, `held` what `Line.figures` compares
+    each strategy's line with.
+    """
+
+    attribution: pd.DataFrame
+    times: Floats
+    results: Floats
+    exposure: Floats
+    keys: Mapping[str, str]
+    owners: tuple[str, ...]
+    denials: Mapping[str, Mapping[str, int]]
+    held: Mapping[str, Line]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Everything that a report shows. The first line is the result, one line per strategy may follow, then the market.
+    """Everything that a report shows. The first line is the result, then the market, then strategies.
 
-    `priced` is empty where no candles are known; `facts` are (name, text) of what was run, `document` the whole
-    configuration, `notes` the warnings.
+    `stops` are the planned ones of the trades, NaN where unknown; `priced` is empty where no candles are known; `facts`
+    are (name, text) of what was run, `document` the whole configuration, `notes` the warnings; `shared` is None for one
+    strategy.
     """
 
     title: str
@@ -52,12 +75,16 @@ class Source:
     facts: tuple[tuple[str, str], ...]
     document: Any = None
     notes: tuple[str, ...] = ()
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    shared: Shared | None = None
 
     @property
     def line(self) -> Line:
         """Return the curve of the result."""
         return self.sample.lines[0]
+
+    def held(self, line: Line) -> Line | None:
+        """Return the curve of buy and hold that a line is compared with."""
+        return self.sample.held if self.shared is None else self.shared.held.get(line.key, self.sample.held)
 
     @property
     def trades(self) -> tuple[Trade, ...]:
@@ -101,7 +128,7 @@ def _source(run: Run, candles: Candles | None, quote: str) -> Source:
     else:
         paths = excursions(trades, candles.open_time_ms.astype(np.float64), candles.high, candles.low)
     own = Line("account", run.name, "is-acc", rows, trades, paths, (fills,), fee=fee, closes=times[1:])
-    held = None if candles is None else _held(candles, rows, fee)
+    held = None if candles is None else held_line(candles, rows, fee)
     lines = (own,) if held is None else (own, held)
     return Source(
         title=f"{run.name} on {symbol} {run.timeframe}",
@@ -110,14 +137,14 @@ def _source(run: Run, candles: Candles | None, quote: str) -> Source:
         stops=run.planned_stops,
         reasons=run.reasons,
         denials=run.denials,
-        priced=() if candles is None else (Priced(symbol, candles, trades, fills),),
+        priced=() if candles is None else (Priced(symbol, candles, trades, (fills,)),),
         facts=_facts(run, quote),
         document=run.document if isinstance(run, SavedRun) else run.plan.config.to_document(),
         notes=tuple(map(str, run.findings)) + (() if run.complete else ("The run was canceled before its end.",)),
     )
 
 
-def _held(candles: Candles, rows: Floats, fee: float) -> Line | None:
+def held_line(candles: Candles, rows: Floats, fee: float) -> Line | None:
     """Return buy and hold of the market with the same capital, in the same time."""
     found = hold(candles.rows(), rows[1:, 0], float(rows[0, 1]), fee)
     if len(found) < 2:

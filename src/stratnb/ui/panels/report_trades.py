@@ -196,8 +196,10 @@ def reasons_part(source: Source) -> Part:
 def trades_part(source: Source) -> Part:
     """Return the newest trades as a table."""
     frame: pd.DataFrame = trades_frame(source.trades)
+    if source.shared is not None:
+        frame = frame.assign(strategy=source.shared.owners, symbol=[trade.symbol for trade in source.trades])
     rows = backtest_rows.trade_rows(frame, source.stops, source.quote)
     many, shown = len(frame), backtest_rows.TRADES_SHOWN
     note = f"{count(many)}, the newest {num(shown, 0)} of them here" if many > shown else count(many)
-    cols = backtest_rows.trade_columns(frame["funding"])
+    cols = backtest_rows.trade_columns(frame["funding"], several=source.shared is not None)
     return Part("Trades", (Listing("Trades", rows, cols, page=15, empty=NO_TRADE),), note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from stratnb.errors import ConfigError, Refused
 from stratnb.market_data.candles import Candles
 from stratnb.market_data.paths import typed_path
 from stratnb.model import installed_version
+from stratnb.research.portfolio_result import Portfolio
 from stratnb.ui.chart import Chart
 from stratnb.ui.controls import grid, panel, styled
 from stratnb.ui.format import count, escape, stamp
@@ -24,8 +26,10 @@ from stratnb.ui.panels.performance_rows import figures_frame, figures_of, figure
 from stratnb.ui.panels.report_curves import equity_part, rolling_part
 from stratnb.ui.panels.report_page import page, words_html
 from stratnb.ui.panels.report_parts import Drawing, Item, Listing, Part, Words
-from stratnb.ui.panels.report_price import price_part
-from stratnb.ui.panels.report_source import Source, source_of
+from stratnb.ui.panels.report_portfolio import portfolio_source
+from stratnb.ui.panels.report_price import COARSE, FINE, price_part
+from stratnb.ui.panels.report_shared import attribution_part, correlation_part, denials_part, exposure_part
+from stratnb.ui.panels.report_source import Shared, Source, source_of
 from stratnb.ui.panels.report_trades import (
     distribution_part,
     excursions_part,
@@ -43,12 +47,12 @@ KEPT: Final = "Daily returns at 00:00 UTC, 365 days a year, risk-free 0, after c
 
 
 def report(run: Any, *, candles: Candles | None = None) -> Report:
-    """Return the report of a backtest, or of a saved one with the candles it ran on.
+    """Return the report of a backtest or a portfolio, or of a saved backtest with the candles it ran on.
 
     Showing it draws the page in a notebook, `save("report.html")` writes it to one file that opens offline. Raises
     `ConfigError` for what is no run, and for candles of another one.
     """
-    return Report(source_of(run, candles))
+    return Report(portfolio_source(run) if isinstance(run, Portfolio) else source_of(run, candles))
 
 
 class Report:
@@ -63,28 +67,48 @@ class Report:
     @cached_property
     def figures(self) -> Mapping[str, Mapping[str, float | None]]:
         """Return the figures of each curve by its key."""
-        held = self.source.sample.held
-        return {line.key: figures_of(line, held) for line in self.source.sample.lines}
+        return {line.key: figures_of(line, self.source.held(line)) for line in self.source.sample.lines}
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """Return what the page holds, in its order."""
         source, sample = self.source, self.source.sample
-        prices = [price_part(market) for market in source.priced]
+        prices = [price_part(market, max(COARSE, FINE // len(source.priced))) for market in source.priced]
+        prices = prices or [_no_candles()]
+        one = source.shared is None
         return (
             self._summary(),
-            *(prices or [_no_candles()]),
-            equity_part(sample),
+            *(prices if one else ()),
+            *([equity_part(sample)] if one else self._together(source.shared)),
             months_part(source),
             rolling_part(sample),
             distribution_part(source),
             hours_part(source),
             excursions_part(source),
             reasons_part(source),
+            *(() if one else prices),
             trades_part(source),
             self._all_figures(),
             *_made(source),
         )
+
+    def _together(self, shared: Shared | None) -> list[Part]:
+        """Return what only several strategies on one account have, around the account's curve."""
+        if shared is None:
+            return []
+        source, sample = self.source, self.source.sample
+        account = replace(sample, lines=sample.lines[: 1 if sample.held is None else 2])
+        return [
+            attribution_part(source, shared, self.figures),
+            equity_part(account),
+            exposure_part(source, shared),
+            correlation_part(sample),
+            denials_part(shared),
+        ]
+
+    def _beside(self, span: str) -> str:
+        """Return the share of the page of a wide part: all of it for several strategies."""
+        return span if self.source.shared is None else "12"
 
     def _summary(self) -> Part:
         line = self.source.line
@@ -94,7 +118,9 @@ class Report:
     def _all_figures(self) -> Part:
         cols, rows = figures_table(self.source.sample, self.figures)
         return Part(
-            "Figures", (Words(f"{KEPT} Point at a figure for its formula."), Listing("Figures", rows, cols)), span="7"
+            "Figures",
+            (Words(f"{KEPT} Point at a figure for its formula."), Listing("Figures", rows, cols)),
+            span=self._beside("7"),
         )
 
     @property
@@ -176,7 +202,7 @@ def _made(source: Source) -> list[Part]:
     if source.document is not None:
         text = json.dumps(source.document, indent=1, ensure_ascii=False, default=str)
         items += [Words(heading="Configuration, every default filled in"), Words(text, code=True)]
-    return [Part("What was run", tuple(items), span="5")]
+    return [Part("What was run", tuple(items), span="5" if source.shared is None else "12")]
 
 
 def _framed(part: Part) -> w.Widget:
