@@ -83,7 +83,7 @@ def thousand(candles: Candles, fasts: Range = FASTS, slows: Range = SLOWS, threa
 def ten(candles: Candles, limits: AccountLimits = work.WIDE_LIMITS) -> Portfolio:
     """Return W3: ten strategies on one account."""
     strategies = {f"{fast}-{slow}": work.crossing(fast, slow) for fast, slow in work.TEN}
-    return portfolio(strategies, candles, market=work.MARKET, cash=work.CASH, limits=limits)
+    return portfolio(strategies, candles, market=work.MARKET, cash=work.CASH, limits=limits, tier="fused")
 
 
 def candle_by_candle(candles: Candles, *, whole: bool = True) -> tuple[list[int], int, float]:

@@ -18,6 +18,8 @@ from stratnb.market_data.candles import Candles
 from stratnb.research import tiers
 from stratnb.research.backtest import Backtest, backtest
 from stratnb.research.configured import configure
+from stratnb.research.portfolio import portfolio
+from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.documents import library
 
 
@@ -204,3 +206,26 @@ def test_a_folder_that_cannot_be_written_warns_and_still_runs(unwritable: None, 
 def test_an_unknown_tier_is_refused(candles: Candles) -> None:
     with pytest.raises(ConfigError, match="tier"):
         backtest(CROSS, candles, tier="fast")  # type: ignore[arg-type]
+
+
+PAIR = [CROSS, {**CROSS, "name": "other", "indicators": {**CROSS["indicators"], "fast": {"kind": "ema", "period": 5}}}]  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("names", [("simple-levels", "trend-rider", "level-trading-single-ema"), library()])
+def test_a_portfolio_closes_with_the_same_bits(names: tuple[str, ...], candles: Candles) -> None:
+    series = [gapped(candles), synthetic_market(["ETH/USDT"], "5m", candles=9_000, seed=3)[0]]
+    limits = AccountLimits(max_open_positions=4, max_per_market=2)
+    options: dict[str, Any] = {"cash": 50_000.0, "limits": limits}
+    shared = portfolio([*names, *PAIR], series, tier="scan", **options)
+    own = portfolio([*names, *PAIR], series, tier="fused", **options)
+    assert len(shared.fill_rows) > 50
+    for cells in ("fill_rows", "fill_owners", "curves", "account"):
+        np.testing.assert_array_equal(getattr(own, cells), getattr(shared, cells), err_msg=cells)
+    for label, one in shared.backtests.items():
+        same(one, own.backtests[label])
+
+
+def test_a_portfolio_takes_the_generated_close(candles: Candles) -> None:
+    plan, _ = configure(CROSS, candles)
+    assert tiers.closes([plan, plan], len(candles), "fused") != tiers.closes([plan, plan], len(candles), "scan")
+    assert tiers.closes([plan], 100, "auto") == tiers.closes([plan], 100, "scan")

@@ -26,5 +26,5 @@ def shared_table(code: Ints, nodes: int) -> Ints:
     """Return the table of a plan without its addresses and the sizes that go by parameters: alike in a structure."""
     table, first = code.copy(), int(code[at.H_NODES])
     table[first : first + nodes * at.W_NODE].reshape(nodes, at.W_NODE)[:, VARIABLE] = 0
-    table[[at.H_STEP, at.H_FIRST_STOP, at.H_ENTER]] = 0
+    table[[at.H_STEP, at.H_FIRST_STOP, at.H_ENTER, at.H_DECIDE]] = 0
     return table

@@ -51,6 +51,7 @@ from stratnb.kernels.layout import (
     H_ANALYZERS,
     H_BASE_MS,
     H_COUNTERS,
+    H_DECIDE,
     H_ENTER,
     H_FILTER_LIST,
     H_FILTERS,
@@ -117,7 +118,9 @@ __all__ = [
     "action_of",
     "answer",
     "ask_size",
+    "call_decide",
     "close_candle",
+    "decide_candle",
     "enter",
     "enter_sized",
     "entry_terms",
@@ -352,6 +355,20 @@ def close_roles(code: Ints, params: Row, memory: Row, candle: Row, late: bool) -
     return primary
 
 
+@entry(types.void(I8, F8, F8, F8X2, WHOLE, F8, F8, types.boolean, F8))
+def decide_candle(
+    code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row, late: bool, decision: Row
+) -> None:
+    """Decide on the columns of a primary that has just closed, and sum the account when an order came or changed."""
+    order, reserved = books[slot, B_ORDER], books[slot, B_RESERVED]
+    decide(code, params, memory, books, slot, account, decision)
+    if late or books[slot, B_ORDER] != order or books[slot, B_RESERVED] != reserved:
+        sum_account(books, account)
+
+
+call_decide = caller(decide_candle)
+
+
 @entry(types.boolean(I8, F8, F8, F8X2, WHOLE, F8, F8, types.boolean, F8))
 def close_candle(
     code: Ints, params: Row, memory: Row, books: Row, slot: int, account: Row, candle: Row, late: bool, decision: Row
@@ -359,14 +376,11 @@ def close_candle(
     """Step one strategy with a closed base candle; True when its primary closed (the decision row is then filled).
 
     With `late` only the timeframes that ended in a gap before this candle are closed. Otherwise the account is the sum
-    of the books, and stays it: it is summed anew when an order came or changed.
+    of the books, and stays it.
     """
     closed = close_roles(code, params, memory, candle, late)
     if books[slot, B_EXPIRED] != 0.0 and not late:
         fall_back(code, params, memory, books, slot, account, candle, decision)
     if closed:
-        order, reserved = books[slot, B_ORDER], books[slot, B_RESERVED]
-        decide(code, params, memory, books, slot, account, decision)
-        if late or books[slot, B_ORDER] != order or books[slot, B_RESERVED] != reserved:
-            sum_account(books, account)
+        call_decide(code[H_DECIDE], code, params, memory, books, slot, account, candle, late, decision)
     return closed

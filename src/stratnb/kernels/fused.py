@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from stratnb.kernels import close, decide, drive, layout, levels, orders, protections, quiet, trade
+from stratnb.kernels import close, decide, drive, layout, levels, limits, orders, protections, quiet, risk, trade
 from stratnb.kernels.address import cell, put
 from stratnb.kernels.choices import all_chosen, shared_table
+from stratnb.kernels.close_text import CloseText
 from stratnb.kernels.column_text import column_text
 from stratnb.kernels.digest import digest_of
 from stratnb.kernels.inline import Uninlinable
@@ -33,6 +34,7 @@ __all__ = [
     "COLUMN",
     "SIGNATURE",
     "Uninlinable",
+    "closer",
     "column_maker",
     "fused",
     "is_fused",
@@ -48,6 +50,7 @@ COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2, WHOLE)
 PARTS: dict[str, Any] = {
     "aggregate": decide.aggregate,
     "apply_fill": trade.apply_fill,
+    "call_decide": close.call_decide,
     "call_fall": call_fall,
     "call_settle": call_settle,
     "catch_up": quiet.catch_up,
@@ -55,6 +58,7 @@ PARTS: dict[str, Any] = {
     "close_group": drive.close_group,
     "enter_sized": close.enter_sized,
     "entry_terms": close.entry_terms,
+    "fall_back": limits.fall_back,
     "fill_open": orders.fill_open,
     "fill_touch": trade.fill_touch,
     "fix_levels": levels.fix_levels,
@@ -77,6 +81,7 @@ PARTS: dict[str, Any] = {
     "show_position": levels.show_position,
     "show_terms": close.show_terms,
     "sized_equity": close.sized_equity,
+    "sum_account": risk.sum_account,
     "takes_news": quiet.takes_news,
     "tightened": levels.tightened,
     "untouched": trade.untouched,
@@ -94,6 +99,7 @@ log = logging.getLogger(__name__)
 _loops: dict[str, Kernel[..., Any]] = {}
 _refused: set[Kernel[..., Any]] = set()
 _by_structure: dict[tuple[object, ...], Kernel[..., Any]] = {}
+_closers: dict[tuple[object, ...], Kernel[..., Any]] = {}
 _makers: dict[tuple[object, ...], Kernel[..., Any]] = {}
 
 
@@ -114,15 +120,28 @@ def fused(
 
     It takes (calls, code, params, memory, books, account, candles, start, stop, equity, fills, columns, counts, work).
     `code`, `params` and `kernels` are those of a plan. `equity` may be empty (none is kept), `fills` of the least
-    length (none
-    are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it is first called.
-    Raises `Uninlinable`.
+    length (none are kept), `columns` empty without `given` nodes. It compiles, or is read from disk, when it is first
+    called. Raises `Uninlinable`.
     """
     key = (structure_key(code, params, kernels), given)
     if key not in _by_structure:
         source, names = source_of(code, params, kernels, given)
         _by_structure[key] = _kernel(source, names, SIGNATURE)
     return _by_structure[key]
+
+
+def closer(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> Kernel[..., Any]:
+    """Return what a structure does at the close of a candle: `close_candle`, of whose decision the reason is kept.
+
+    Raises `Uninlinable`.
+    """
+    key = structure_key(code, params, kernels)
+    if key not in _closers:
+        if any(isinstance(kernel, PythonKernel) for kernel in kernels):
+            raise Uninlinable("a block is stepped in plain Python")
+        text = CloseText(code, params, [kernel.function for kernel in kernels])
+        _closers[key] = _kernel(text.text(), text.names, close.close_candle.signature)
+    return _closers[key]
 
 
 def structure_key(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> tuple[object, ...]:

@@ -48,6 +48,7 @@ H_BASE_MS = 24
 (H_ANALYZERS, H_ANALYZER_LIST, H_FILTERS, H_FILTER_LIST, H_ROLE_COLUMNS) = range(26, 31)
 (H_STEP, H_FIRST_STOP, H_ENTER) = range(34, 37)  # addresses of compiled parts
 H_NATR = 37  # the column of an indicator natr on the primary timeframe, 0 without one
+H_DECIDE = 38  # the address of what follows once the timeframes have closed
 W_HEADER = 40
 
 # One node: a block in place.

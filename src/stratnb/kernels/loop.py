@@ -10,7 +10,7 @@ import numpy.typing as npt
 from numba import types
 
 from stratnb.kernels.address import caller, lent
-from stratnb.kernels.close import close_candle, copy_candle, enter
+from stratnb.kernels.close import close_candle, copy_candle, decide_candle, enter
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, helper
 from stratnb.kernels.layout import (
@@ -242,7 +242,19 @@ def scan(
 
 # The slowest to compile first.
 EVERY = (
-    *(close_candle, settle_all, enter, run, open_fills, touch_fills, apply, arm_position, first_stop, step_nodes),
+    *(
+        decide_candle,
+        close_candle,
+        settle_all,
+        enter,
+        run,
+        open_fills,
+        touch_fills,
+        apply,
+        arm_position,
+        first_stop,
+        step_nodes,
+    ),
     *(
         fall_back_order,
         scan,

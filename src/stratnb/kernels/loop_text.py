@@ -28,7 +28,7 @@ from stratnb.kernels.loop_frame import (
 )
 from stratnb.kernels.loop_nodes import SIGNAL, SIZED, LoopNodes, Node, indented
 
-__all__ = ["LoopText"]
+__all__ = ["SHOWN", "LoopText", "filled"]
 
 CANDLE = ("o_", "h_", "l_", "k_", "v_", "t_")
 SHOWN = {
@@ -67,7 +67,7 @@ class LoopText(LoopNodes):
         head = [f"{name} = {value!r}" for name, value in constants.items()]
         head.append(f"TABLE = np.array({self.table()!r}, np.int64)")
         counted = "begun + float(i - start), total + float(i - start)" if self.is_plain() else "seen, total"
-        frame = _fill(
+        frame = filled(
             FRAME,
             LOADS=self._loads(),
             QUICK=self._quick() if self.is_plain() else [],
@@ -117,24 +117,24 @@ class LoopText(LoopNodes):
     def _quick(self) -> list[str]:
         """Return the inner loop over candles at which nothing but marks and blocks changes."""
         roles = [role for role in range(at.PRIMARY + 1) if self.length(role)]
-        nodes = [line for role in roles for line in self._nodes_of(role, quick=True)]
+        nodes = [line for role in roles for line in self.nodes_of(role, quick=True)]
         filters = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)]
         stepped = [f"c{at.R_PRICE} = c3", *(self._blank_signal() if self._wants_signal() else [])]
-        text = QUICK.replace("@SIGNALS", self._signals()).replace("@HEEDS", self._asked())
-        return _fill(
+        text = QUICK.replace("@SIGNALS", self.signals()).replace("@HEEDS", self._asked())
+        return filled(
             text,
             NODES=nodes,
-            FILTERS=[*stepped, *self._shown(filters), *(line for node in filters for line in self.stepped(node))],
-            STEPS=self._quiet_steps() or ["pass"],
-            NATR=self._natr(),
+            FILTERS=[*stepped, *self.shown(filters), *(line for node in filters for line in self.stepped(node))],
+            STEPS=self.quiet_steps() or ["pass"],
+            NATR=self.natr(),
         )
 
     def _settle(self) -> list[str]:
         """Return what a base candle does to order, position, marks and protections."""
         position = _lines(POSITION)
         fixed = [line for node in self.exits() if node.targets for line in self.outputs(node)]
-        resolve = _fill(RESOLVE, ARMS=[*self._armed(), *fixed])
-        return _fill(SETTLE, RESOLVE=resolve, POSITION=position, CATCH=_lines(CATCH))
+        resolve = filled(RESOLVE, ARMS=[*self._armed(), *fixed])
+        return filled(SETTLE, RESOLVE=resolve, POSITION=position, CATCH=_lines(CATCH))
 
     def _armed(self) -> list[str]:
         """Return a step of every exit for a position that is entered at price_, and the stop that follows."""
@@ -154,16 +154,16 @@ class LoopText(LoopNodes):
         roles = [role for role in range(at.PRIMARY + 1) if self.length(role)]
         settle = self._settle()
         if self.is_plain():
-            nodes = [line for role in roles for line in self._nodes_of(role)]
+            nodes = [line for role in roles for line in self.nodes_of(role)]
             return ["if stage == 0:", *indented([*settle, *nodes]), *self._falls(), *self._decide()]
         steps: list[str] = []
         for role in roles:
-            lines = self._nodes_of(role) + ([*self._falls(), *self._decide()] if role == at.PRIMARY else [])
+            lines = self.nodes_of(role) + ([*self._falls(), *self._decide()] if role == at.PRIMARY else [])
             if self.length(role) == self.code[at.H_BASE_MS]:
                 steps += ["if late == 0:", *indented(lines)]
             else:
-                steps += _fill(GROUP.replace("@ROLE", str(role)), BODY=lines)
-        return _fill(PASSES, SETTLE=settle, ROLES=steps, FALLS=self._falls())
+                steps += filled(GROUP.replace("@ROLE", str(role)), BODY=lines)
+        return filled(PASSES, SETTLE=settle, ROLES=steps, FALLS=self._falls())
 
     def _reload(self) -> list[str]:
         """Return what a part that stepped the exits by their addresses changed in locals."""
@@ -171,7 +171,7 @@ class LoopText(LoopNodes):
         read = [f"c{node.out + j} = memory[{node.out + j}]" for node in exits for j in range(node.outs)]
         return [*self.states(exits, save=False), *read, *(f"w{node.k} = nan" for node in exits)]
 
-    def _nodes_of(self, role: int, *, quick: bool = False) -> list[str]:
+    def nodes_of(self, role: int, *, quick: bool = False) -> list[str]:
         """Return what the close of a role's candle does to its columns and blocks."""
         nodes = [self.nodes[k] for k in self.segment(role)]
         beyond = {c for c in self.uses(nodes) if at.R_MINUTE < c < at.W_HEAD and c != at.R_GAP}
@@ -184,7 +184,7 @@ class LoopText(LoopNodes):
 
     def _falls(self) -> list[str]:
         """Return what becomes of a limit entry that a settlement let expire."""
-        return _fill(FALLS, SPILL=[*self._spill(), *self.states(self.exits(), save=True)], RELOAD=self._reload())
+        return filled(FALLS, SPILL=[*self._spill(), *self.states(self.exits(), save=True)], RELOAD=self._reload())
 
     def _candle(self, role: int, *, quick: bool) -> list[str]:
         """Bring a role's candle into its columns; a quick one into those that are read."""
@@ -193,10 +193,10 @@ class LoopText(LoopNodes):
             wide = role == at.PRIMARY
             columns = [*range(at.W_CANDLE), at.R_MINUTE, at.R_GAP] if wide else range(first, first + at.W_CANDLE)
             return [f"c{j} = memory[{j}]" for j in columns]
-        if role != at.PRIMARY:
-            return [f"c{first + j} = cell(candles, 6 * i + {j})" for j in range(at.W_CANDLE)]
-        used, lines = self.uses(self.nodes.values()), []
         names = [f"cell(candles, 6 * i + {j})" for j in range(at.W_CANDLE)] if quick else CANDLE
+        if role != at.PRIMARY:
+            return [f"c{first + j} = {name}" for j, name in enumerate(names)]
+        used, lines = self.uses(self.nodes.values()), []
         needed = used | {at.C_CLOSE, at.C_TIME} if quick else set(range(at.W_CANDLE))
         if at.R_GAP in used:
             lines.append(f"c{at.R_GAP} = 1.0 if {names[at.C_TIME]} > c5 + PRIMARY_MS else 0.0")
@@ -207,18 +207,18 @@ class LoopText(LoopNodes):
         """Return the decision at a primary close."""
         filters, exits = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)], self.exits()
         sizing = [self.nodes[k] for k in self.segment(at.SEG_SIZING)]
-        stepped = [f"c{at.R_PRICE} = c3", *self._shown(filters)]
+        stepped = [f"c{at.R_PRICE} = c3", *self.shown(filters)]
         natr = int(self.code[at.H_NATR])
         text = DECIDE.replace("@NATR_NOW", f"c{natr}" if natr else "nan").replace("@WANTED", str(sizing[0].out))
-        return _fill(
+        return filled(
             text,
             SEEN=["seen = begun + float(i - start + 1)" if self.is_plain() else "seen += 1.0"],
             FIND=self._find(),
             FILTERS=[*stepped, *(line for node in filters for line in self.stepped(node))],
             JUDGED=[line for node in filters for line in self.outputs(node)] or ["pass"],
             STEPS=self._exit_steps() or ["pass"],
-            HEEDS=[line for place, node in enumerate(exits) for line in self._heed(node, place)] or ["pass"],
-            NATR=self._natr(),
+            HEEDS=[line for place, node in enumerate(exits) for line in self.heed(node, place)] or ["pass"],
+            NATR=self.natr(),
             CATCH=_lines(CATCH),
             ARMS=self._armed(),
             SIZES=self._sized(sizing),
@@ -232,11 +232,12 @@ class LoopText(LoopNodes):
         lines += [f"c{at.R_FRESH} = 0.0"] if at.R_FRESH in self.uses(sizing) else []
         return lines + [line for node in sizing for line in self.stepped(node)]
 
-    def _natr(self) -> list[str]:
+    def natr(self) -> list[str]:
+        """Return the halt in a volatile market, where the plan has the indicator for it."""
         column = int(self.code[at.H_NATR])
         return _lines(NATR.replace("@COLUMN", str(column))) if column else []
 
-    def _shown(self, nodes: Sequence[Node]) -> list[str]:
+    def shown(self, nodes: Sequence[Node]) -> list[str]:
         """Bring the position, as it was before this close, into the columns that blocks read."""
         used = self.uses(nodes)
         lines = [f"c{j} = {held} if q != 0.0 else {flat}" for j, (held, flat, _) in SHOWN.items() if j in used]
@@ -250,11 +251,11 @@ class LoopText(LoopNodes):
         lines += [f"c{j} = memory[{j}]" for j in SIZED if j in used]
         return lines + [line for node in exits for line in self.stepped(node)]
 
-    def _quiet_steps(self) -> list[str]:
+    def quiet_steps(self) -> list[str]:
         """Return a step of every exit at a close without a signal."""
         return without({f"c{j}": 0.0 for j in SIGNAL}, self._exit_steps())
 
-    def _signals(self) -> str:
+    def signals(self) -> str:
         """Return the condition that an analyzer signals."""
         first, count = int(self.code[at.H_ANALYZER_LIST]), int(self.code[at.H_ANALYZERS])
         columns = [int(c) for c in self.code[first : first + count]]
@@ -274,7 +275,7 @@ class LoopText(LoopNodes):
         columns = {int(c) for c in self.code[first : first + count]}
         owners = [node for node in self.nodes.values() if node.out in columns]
         written = [line for node in owners for line in self.outputs(node)] or ["pass"]
-        lines = _fill(FIND.replace("@SIGNALS", self._signals()), WEIGHED=written)
+        lines = filled(FIND.replace("@SIGNALS", self.signals()), WEIGHED=written)
         if self._wants_signal():
             lines = [*self._blank_signal(), *lines, *indented([f"c{j} = memory[{j}]" for j in SIGNAL])]
         return lines
@@ -283,9 +284,9 @@ class LoopText(LoopNodes):
         """Return the condition that an exit is to be heeded."""
         return " or ".join(_exit_text(ASKED, node) for node in self.exits()) or "False"
 
-    def _heed(self, node: Node, place: int) -> list[str]:
+    def heed(self, node: Node, place: int, text: str = HEED) -> list[str]:
         """Return how the position heeds an exit; a stop that it heeded already is left out."""
-        text = HEED.replace("@ASKED", ASKED).replace("@REASON", f"{at.REASON_EXIT + place}.0")
+        text = text.replace("@ASKED", ASKED).replace("@REASON", f"{at.REASON_EXIT + place}.0")
         return _lines(_exit_text(text, node))
 
 
@@ -300,7 +301,7 @@ def _lines(text: str) -> list[str]:
     return text.strip("\n").splitlines()
 
 
-def _fill(text: str, **parts: Sequence[str]) -> list[str]:
+def filled(text: str, **parts: Sequence[str]) -> list[str]:
     """Put lines in place of each word that stands alone on its line, with that line's indentation."""
     done: list[str] = []
     for line in _lines(text):

@@ -27,6 +27,7 @@ from stratnb.research.funding import missing, rates_at
 from stratnb.research.instances import Instance, Strategies, instances
 from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
 from stratnb.research.portfolio_result import Portfolio
+from stratnb.research.tiers import Tier, check_tier, closes
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 
 __all__ = ["Portfolio", "portfolio"]
@@ -68,6 +69,7 @@ class _Run:
         limits: AccountLimits | None,
         funding: Mapping[str, FundingRates],
         keep: bool,
+        tier: Tier,
     ) -> None:
         n, sizes, widths = len(made), _sizes(feed.series), _sizes([each.width for each in made])
         self.made, self.feed, self.limits, self.done = made, feed, limits, 0
@@ -83,7 +85,9 @@ class _Run:
         columns = [numbers, *places, widths, self.equity_at, np.zeros(n, np.int64)]
         self.lanes = np.ascontiguousarray(np.stack(columns, axis=1), np.int64)
         assert self.lanes.shape[1] == len(LANE_COLUMNS)
-        self.tables = (np.tile(loop.parts(), (n, 1)), self.lanes, *(table for table, _, _ in flat))
+        calls = np.tile(loop.parts(), (n, 1))
+        calls[:, loop.CLOSE] = closes([each.plan for each in made], len(feed), "scan" if keep else tier)
+        self.tables = (calls, self.lanes, *(table for table, _, _ in flat))
         memory, starts, lengths = flat[2]
         self.memories = [memory[start : start + length] for start, length in zip(starts, lengths, strict=True)]
         self.rows = (np.concatenate([each.table() for each in feed.series]), _starts(sizes), *feed.merged())
@@ -195,6 +199,7 @@ def portfolio(
     overrides: Mapping[str, Any] | None = None,
     funding: Funding | None = None,
     decisions: bool | Literal["entries"] = False,
+    tier: Tier = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Portfolio:
@@ -209,26 +214,25 @@ def portfolio(
 
     `cash` is the account's start in quote units, of which each strategy gets its `capital`; `limits` are the account's;
     `overrides` change every strategy; `funding` has the rates of linear markets, as `funding_tables` takes them
-    (`execution.simulation.funding_rate` without); `decisions`, `progress(done, all)` in instants, and `cancelled()` are
-    as in `backtest`. Raises `ConfigError` before anything runs.
+    (`execution.simulation.funding_rate` without); `decisions`, `tier`, `progress(done, all)` in instants, and
+    `cancelled()` are as in `backtest`. Raises `ConfigError` before anything runs.
     """
     series = _series(candles)
     check_run(series[0], cash)
     check_kinds(None, limits, decisions)
+    check_tier(tier)
     feed = ReplayFeed(series)
     tables = funding_tables(funding, feed.symbols)
     made = instances(strategies, series, markets=_markets(market, series), overrides=overrides)
     short = _short(made)
     prepare([run_many])
-    run, total = _Run(made, feed, cash, limits, tables, bool(decisions)), len(feed)
-    if progress is not None:
-        progress(0, total)
-    while run.done < total and not (cancelled is not None and cancelled()):
-        run.advance(decisions)
-        if progress is not None:
-            progress(run.done, total)
-    if run.done == total:
-        run.close()
+    given, hooks = (made, feed, cash, limits, tables, bool(decisions)), (decisions, progress, cancelled)
+    try:
+        run = _ran(_Run(*given, tier), *hooks)
+    except ConfigError:  # a block raised: the shared code tells which, and where
+        if tier == "scan":
+            raise
+        run = _ran(_Run(*given, "scan"), *hooks)
     fills, owners = run.fills.whole()
     return Portfolio(
         backtests=run.results(),
@@ -239,9 +243,28 @@ def portfolio(
         fill_owners=owners,
         account=run.account,
         findings=(*_told(run, cash, tables), *short),
-        complete=run.done == total,
+        complete=run.done == len(feed),
         limits=limits,
     )
+
+
+def _ran(
+    run: _Run,
+    decisions: bool | Literal["entries"],
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> _Run:
+    """Run to the end, or until it is cancelled."""
+    total = len(run.feed)
+    if progress is not None:
+        progress(0, total)
+    while run.done < total and not (cancelled is not None and cancelled()):
+        run.advance(decisions)
+        if progress is not None:
+            progress(run.done, total)
+    if run.done == total:
+        run.close()
+    return run
 
 
 def _series(candles: Any) -> tuple[Candles, ...]:

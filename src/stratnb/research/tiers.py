@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 from stratnb.errors import ConfigError
 from stratnb.kernels.beside import compiled_since, tell
-from stratnb.kernels.fused import Uninlinable, fused, is_fused, is_usable
+from stratnb.kernels.close import close_candle
+from stratnb.kernels.fused import Uninlinable, closer, fused, is_fused, is_usable, structure_key
 from stratnb.kernels.jit import Kernel
 from stratnb.strategy.plan import Plan
 
-__all__ = ["Tier", "check_tier", "compiling", "generated_loop", "pays", "usable"]
+__all__ = ["Tier", "check_tier", "closes", "compiling", "generated_loop", "pays", "usable"]
 
 Tier = Literal["auto", "scan", "fused"]
 
@@ -52,6 +54,25 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
     except Uninlinable:
         return None
     return loop if (tier == "fused" or pays(loop, candles)) and usable([loop]) else None
+
+
+def closes(plans: Sequence[Plan], instants: int, tier: Tier = "auto") -> list[int]:
+    """Return the address of what each of several plans does at a close: the generated one where that pays."""
+    users = Counter(structure_key(plan.code, plan.params, plan.kernels) for plan in plans)
+    return [_close(plan, instants, users, tier) for plan in plans]
+
+
+def _close(plan: Plan, instants: int, users: Counter[tuple[object, ...]], tier: Tier) -> int:
+    """Return the address of one plan's close; `users` counts the plans of each structure."""
+    if tier != "scan":
+        try:
+            own = closer(plan.code, plan.params, plan.kernels)
+        except Uninlinable:
+            return close_candle.address()
+        work = instants * users[structure_key(plan.code, plan.params, plan.kernels)]
+        if (tier == "fused" or pays(own, work)) and usable([own]):
+            return own.address()
+    return close_candle.address()
 
 
 def pays(loop: Kernel[..., Any], work: int, whole: int = 0) -> bool:

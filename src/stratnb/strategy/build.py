@@ -12,13 +12,14 @@ from stratnb.blocks.exits import Breakeven, TakeProfit, Trailing, TrailingStart
 from stratnb.blocks.indicators.volatility import Natr
 from stratnb.blocks.rules import LocalMinute, TrendSource
 from stratnb.errors import ConfigError, nearest
-from stratnb.kernels.close import enter
+from stratnb.kernels.close import decide_candle, enter
 from stratnb.kernels.drive import step_nodes
 from stratnb.kernels.layout import (
     H_ANALYZER_LIST,
     H_ANALYZERS,
     H_BASE_MS,
     H_COUNTERS,
+    H_DECIDE,
     H_ENTER,
     H_FILTER_LIST,
     H_FILTERS,
@@ -319,7 +320,8 @@ def _tables(
         at += len(builder.segments[segment])
     header[H_NODES], header[H_LISTS], header[H_ROW] = W_HEADER, lists_at, builder.width
     header[H_COUNTERS], header[H_X], header[H_GROUPS], header[H_BASE_MS] = counters, scratch, groups, base_ms
-    header[H_STEP], header[H_FIRST_STOP], header[H_ENTER] = builder.memo.addresses(step_nodes, first_stop, enter)
+    header[H_STEP], header[H_FIRST_STOP] = builder.memo.addresses(step_nodes, first_stop)
+    header[H_ENTER], header[H_DECIDE] = builder.memo.addresses(enter, decide_candle)
     header[H_NATR] = next((node.out for node in builder.segments["primary"] if node.block.kind == "natr"), 0)
     for k, role in enumerate(ROLES):
         header[H_TIMEFRAMES + k] = lengths.get(role, 0)
