@@ -109,7 +109,7 @@ def test_a_line_that_is_down_holds_nobody_up(server: Server, caplog: pytest.LogC
     for number in range(500):
         made.notify("info", f"{number}")
     until(lambda: "a message waits" in caplog.text)
-    assert "200 waiting" in repr(made) or "199 waiting" in repr(made)
+    assert "200 waiting" in repr(made) or "199 waiting" in repr(made)  # one may be on its way
     made.close(0.0)
     assert TEXT not in caplog.text
 

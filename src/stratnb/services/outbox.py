@@ -72,10 +72,7 @@ class Outbox:
     def add(self, message: Message) -> None:
         """Let a message wait, or count the least important one when there is no room."""
         self._waiting.append(message)
-        if len(self._waiting) > MOST:
-            least = min(self._waiting, key=lambda each: RANKS[each.level])
-            self._waiting.remove(least)
-            self._left_out[least.level] += 1
+        self._make_room()
 
     def wait_s(self, now_s: float, *, quiet: bool) -> float:
         """Return in how many seconds a message may go out, inf when none may."""
@@ -107,7 +104,15 @@ class Outbox:
     def failed(self, message: Message, now_s: float, retry_s: float) -> None:
         """Put a message back in front, and try nothing for a while."""
         self._waiting.appendleft(message)
+        self._make_room()
         self._not_before_s = now_s + retry_s
+
+    def _make_room(self) -> None:
+        """Count the oldest of the lowest level instead of keeping it, where more wait than may."""
+        if len(self._waiting) > MOST:
+            least = min(self._waiting, key=lambda each: RANKS[each.level])
+            self._waiting.remove(least)
+            self._left_out[least.level] += 1
 
     def _next(self, quiet: bool) -> Message | None:
         loud = [each for each in self._waiting if not (quiet and each.level == "info")]
