@@ -104,14 +104,12 @@ class CloseText(LoopText):
     def _ends(self, nodes: list[Node]) -> list[str]:
         """Write candle, outputs and memory of the nodes of the timeframes back."""
         lines = [f"memory[{j}] = c{j}" for j in range(at.W_CANDLE)]
-        lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(t_ + PRIMARY_MS)") if self._reads(at.R_MINUTE) else None
+        if at.R_MINUTE in self.uses(self.nodes.values()):
+            lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(t_ + PRIMARY_MS)")
         for role in range(at.PRIMARY):
             first = int(self.code[at.H_ROLE_COLUMNS + role])
             lines += [f"memory[{first + j}] = c{first + j}" for j in range(at.W_CANDLE) if self.length(role)]
         return lines + [line for node in nodes for line in self.outputs(node)] + self.states(nodes, save=True)
-
-    def _reads(self, column: int) -> bool:
-        return column in self.uses(self.nodes.values())
 
     def _blank(self) -> list[str]:
         """Return what a close without a signal leaves in the row."""
@@ -131,12 +129,13 @@ class CloseText(LoopText):
     def _heeds(self) -> list[str]:
         """Return how the position heeds every exit, and their memory after it.
 
-        What an exit wished at the close before was heeded then; since it was armed it was stepped once at least.
+        What an exit wished at the close before was heeded then, if it was stepped since it was armed and no order waits:
+        one that leaves is heeded again.
         """
         lines, counters = [], int(self.code[at.H_COUNTERS])
         for place, node in enumerate(self.exits()):
             counter = f"memory[{counters + node.k}]"
-            lines.append(f"w{node.k} = memory[{node.out}] if {counter} > 1.0 else nan")
+            lines.append(f"w{node.k} = memory[{node.out}] if {counter} > 1.0 and order == ORDER_NONE else nan")
             lines += self.heed(node, place, HEED)
             lines += [] if node.made.reads_number else [f"{counter} += 1.0"]
         return lines + self.states(self.exits(), save=True)
