@@ -129,8 +129,8 @@ class CloseText(LoopText):
     def _heeds(self) -> list[str]:
         """Return how the position heeds every exit, and their memory after it.
 
-        What an exit wished at the close before was heeded then, if it was stepped since it was armed and no order waits:
-        one that leaves is heeded again.
+        What an exit wished at the close before was heeded then, if it was stepped since it was armed; one that leaves
+        is heeded again while its order waits.
         """
         lines, counters = [], int(self.code[at.H_COUNTERS])
         for place, node in enumerate(self.exits()):
