@@ -15,7 +15,7 @@ from stratnb.kernels import fused as made
 from stratnb.kernels import layout as at
 from stratnb.kernels.jit import helper, kernel, python
 from stratnb.market_data.candles import Candles
-from stratnb.research import tiers
+from stratnb.research import batch, tiers
 from stratnb.research.backtest import Backtest, backtest
 from stratnb.research.configured import configure
 from stratnb.strategy.documents import library
@@ -139,6 +139,34 @@ def test_protections_that_fire_have_the_same_bits(candles: Candles) -> None:
     run = both({**CROSS, "risk": strict}, candles)
     assert len(run.denials) > 2
     both({**CROSS, "risk": {"max_drawdown": 0.01}}, candles)
+
+
+def test_funding_and_the_longest_time_have_the_same_bits(candles: Candles) -> None:
+    costs = {"simulation": {"funding_rate": 0.001}}
+    linear = {**CROSS, "market": {"kind": "linear"}, "execution": costs}
+    run = both({**linear, "risk": {"max_holding_s": 1800}}, candles)
+    assert sum(fill.reason == "risk" for fill in run.all_fills) > 10
+    assert np.count_nonzero(both(linear, candles).fill_rows[:, at.F_FUNDING])
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_the_length_of_the_chunks_changes_nothing(
+    chunk: int, candles: Candles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = backtest(CROSS, candles[:4_000], tier="scan")
+    monkeypatch.setattr("stratnb.research.looping.CHUNK", chunk)
+    same(whole, backtest(CROSS, candles[:4_000], tier="fused"))
+
+
+def test_trials_that_run_together_are_those_that_run_alone(candles: Candles, monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = {**CROSS, "market": {"kind": "linear"}, "risk": {"max_holding_s": 7200}}
+    plans = [configure(linear, candles, overrides={"indicators.fast.period": fast})[0] for fast in (5, 9, 14)]
+    track, made = batch.track_of(candles), []
+    for together in (False, True):
+        monkeypatch.setattr(batch, "pays", lambda loop, candles, together=together: together)
+        made.append(batch.run_batch(plans, track, cash=10_000.0))
+    for name in ("daily", "book", "reasons", "exposure"):
+        np.testing.assert_array_equal(getattr(made[0], name), getattr(made[1], name), err_msg=name)
 
 
 def test_base_candles_below_the_primary_have_the_same_bits() -> None:

@@ -24,6 +24,7 @@ COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.GtE: operator.ge,
 }
 KEEPING = frozenset({"abs", "bool", "float", "int", "max", "min", "range"})  # they do the same with a constant
+POWERS = frozenset({"float_power", "pow", "power"})
 WHOLE: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -68,11 +69,9 @@ def without(values: Mapping[str, float], lines: Sequence[str]) -> list[str]:
 
 
 def _has_power(statements: Sequence[ast.stmt]) -> bool:
-    """Tell whether there is a power of other than numbers that stand in the text."""
+    """Tell whether there is a power."""
     nodes = [node for statement in statements for node in ast.walk(statement)]
-    powers = [node for node in nodes if isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Pow)]
-    free = [node for node in powers if _constant(node.right if isinstance(node, ast.BinOp) else node.value) is None]
-    return bool(free) or any(isinstance(node, ast.Attribute) and node.attr in ("pow", "power") for node in nodes)
+    return any(isinstance(node, ast.Pow) or getattr(node, "attr", getattr(node, "id", "")) in POWERS for node in nodes)
 
 
 def _loose(statements: Sequence[ast.stmt]) -> set[str]:
