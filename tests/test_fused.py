@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stratnb import ConfigError, synthetic_market
-from stratnb.blocks.base import Analyzer
+from stratnb.blocks.base import Analyzer, Exit
 from stratnb.kernels import fused as made
 from stratnb.kernels import layout as at
 from stratnb.kernels.jit import helper, kernel, python
@@ -56,6 +56,29 @@ class Slow(Analyzer, kind="slow_for_test"):
     def step(i: int, state: Any, x: Any, out: Any, p: Any) -> None:
         """Signal never."""
         out[0], out[1] = 0.0, 0.0
+
+
+class Nearing(Exit, kind="nearing_for_test"):
+    """A stop that steps to and fro, beyond the market at times."""
+
+    def inputs(self) -> tuple[str, ...]:
+        """Return side, arming mark and close."""
+        return ("position.side", "position.fresh", "close")
+
+    def state_size(self) -> int:
+        """Count the closes, and keep a price."""
+        return 2
+
+    @staticmethod
+    @kernel
+    def step(i: int, state: Any, x: Any, out: Any, p: Any) -> None:
+        """Move the stop at every other close, now before the market, now beyond it."""
+        if x[1] != 1.0:
+            state[0] += 1.0
+            if int(state[0]) % 2 == 1:
+                state[1] = x[2] * (1.0 - x[0] * (0.001 if int(state[0]) % 3 > 0 else -0.001))
+            out[0] = state[1]
+        out[1] = 0.0
 
 
 CROSS = {
@@ -147,6 +170,18 @@ def test_funding_and_the_longest_time_have_the_same_bits(candles: Candles) -> No
     run = both({**linear, "risk": {"max_holding_s": 1800}}, candles)
     assert sum(fill.reason == "risk" for fill in run.all_fills) > 10
     assert np.count_nonzero(both(linear, candles).fill_rows[:, at.F_FUNDING])
+
+
+def test_exits_that_wait_for_volume_have_the_same_bits(candles: Candles) -> None:
+    document = {
+        **CROSS,
+        "market": {"kind": "linear"},
+        "exits": {"trailing": {"basis": "chandelier", "period": 5, "multiple": 1.0}, "own": {"kind": "nearing_for_test"}},
+        "risk": {"max_drawdown": None, "max_daily_loss": None},
+        "execution": {"simulation": {"max_participation": 0.00002}},
+    }
+    run = both(document, candles)
+    assert len(run.fill_rows) > 3 * len(run.closed_trades) > 60
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
