@@ -176,7 +176,10 @@ def test_exits_that_wait_for_volume_have_the_same_bits(candles: Candles) -> None
     document = {
         **CROSS,
         "market": {"kind": "linear"},
-        "exits": {"trailing": {"basis": "chandelier", "period": 5, "multiple": 1.0}, "own": {"kind": "nearing_for_test"}},
+        "exits": {
+            "trailing": {"basis": "chandelier", "period": 5, "multiple": 1.0},
+            "own": {"kind": "nearing_for_test"},
+        },
         "risk": {"max_drawdown": None, "max_daily_loss": None},
         "execution": {"simulation": {"max_participation": 0.00002}},
     }
