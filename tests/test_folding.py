@@ -107,6 +107,23 @@ def test_a_product_with_nothing_is_neither_above_nor_below(line: str, kept: str)
     assert without({"c7": 0.0}, [line]) == [kept]
 
 
+@pytest.mark.parametrize("line", ["out[0] = x[0] ** p[0]", "out[0] = math.pow(x[0], p[0])", "out[0] = p[0] ** 2"])
+def test_a_step_with_a_power_stays(line: str) -> None:
+    body = [*ast.parse(line).body, *ast.parse("out[1] = p[0]").body]
+    assert [ast.unparse(node) for node in folded(body, "p", {0: -1.0}, {})] == [line, "out[1] = p[0]"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("out[0] = lean(p[0]) + max(p[0], x[0])", "out[0] = lean(p[0]) + max(2.0, x[0])"),
+        ("out[0] = x[int(p[0])]", "out[0] = x[2]"),
+    ],
+)
+def test_a_choice_is_put_where_it_is_known_what_becomes_of_it(line: str, kept: str) -> None:
+    assert [ast.unparse(node) for node in folded(ast.parse(line).body, "p", {0: 2.0}, {})] == [kept]
+
+
 def choices_of(cls: Any) -> Mapping[int, object]:
     """Return the choices of a block with its defaults."""
     numbers = cls().p()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from stratnb import ConfigError, synthetic_market
-from stratnb.blocks.base import Analyzer
+from stratnb.blocks.base import Analyzer, Exit
 from stratnb.kernels import fused as made
 from stratnb.kernels import layout as at
 from stratnb.kernels.jit import helper, kernel, python
 from stratnb.market_data.candles import Candles
-from stratnb.research import tiers
+from stratnb.research import batch, tiers
 from stratnb.research.backtest import Backtest, backtest
 from stratnb.research.configured import configure
 from stratnb.research.portfolio import portfolio
@@ -58,6 +58,29 @@ class Slow(Analyzer, kind="slow_for_test"):
     def step(i: int, state: Any, x: Any, out: Any, p: Any) -> None:
         """Signal never."""
         out[0], out[1] = 0.0, 0.0
+
+
+class Nearing(Exit, kind="nearing_for_test"):
+    """A stop that steps to and fro, beyond the market at times."""
+
+    def inputs(self) -> tuple[str, ...]:
+        """Return side, arming mark and close."""
+        return ("position.side", "position.fresh", "close")
+
+    def state_size(self) -> int:
+        """Count the closes, and keep a price."""
+        return 2
+
+    @staticmethod
+    @kernel
+    def step(i: int, state: Any, x: Any, out: Any, p: Any) -> None:
+        """Move the stop at every other close, now before the market, now beyond it."""
+        if x[1] != 1.0:
+            state[0] += 1.0
+            if int(state[0]) % 2 == 1:
+                state[1] = x[2] * (1.0 - x[0] * (0.001 if int(state[0]) % 3 > 0 else -0.001))
+            out[0] = state[1]
+        out[1] = 0.0
 
 
 CROSS = {
@@ -141,6 +164,49 @@ def test_protections_that_fire_have_the_same_bits(candles: Candles) -> None:
     run = both({**CROSS, "risk": strict}, candles)
     assert len(run.denials) > 2
     both({**CROSS, "risk": {"max_drawdown": 0.01}}, candles)
+
+
+def test_funding_and_the_longest_time_have_the_same_bits(candles: Candles) -> None:
+    costs = {"simulation": {"funding_rate": 0.001}}
+    linear = {**CROSS, "market": {"kind": "linear"}, "execution": costs}
+    run = both({**linear, "risk": {"max_holding_s": 1800}}, candles)
+    assert sum(fill.reason == "risk" for fill in run.all_fills) > 10
+    assert np.count_nonzero(both(linear, candles).fill_rows[:, at.F_FUNDING])
+
+
+def test_exits_that_wait_for_volume_have_the_same_bits(candles: Candles) -> None:
+    document = {
+        **CROSS,
+        "market": {"kind": "linear"},
+        "exits": {
+            "trailing": {"basis": "chandelier", "period": 5, "multiple": 1.0},
+            "own": {"kind": "nearing_for_test"},
+        },
+        "risk": {"max_drawdown": None, "max_daily_loss": None},
+        "execution": {"simulation": {"max_participation": 0.00002}},
+    }
+    run = both(document, candles)
+    assert len(run.fill_rows) > 3 * len(run.closed_trades) > 60
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_the_length_of_the_chunks_changes_nothing(
+    chunk: int, candles: Candles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = backtest(CROSS, candles[:4_000], tier="scan")
+    monkeypatch.setattr("stratnb.research.looping.CHUNK", chunk)
+    same(whole, backtest(CROSS, candles[:4_000], tier="fused"))
+
+
+def test_trials_that_run_together_are_those_that_run_alone(candles: Candles, monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = {**CROSS, "market": {"kind": "linear"}, "risk": {"max_holding_s": 7200}}
+    plans = [configure(linear, candles, overrides={"indicators.fast.period": fast})[0] for fast in (5, 9, 14)]
+    track, made = batch.track_of(candles), []
+    for together in (False, True):
+        monkeypatch.setattr(batch, "pays", lambda loop, candles, together=together: together)
+        made.append(batch.run_batch(plans, track, cash=10_000.0))
+    for name in ("daily", "book", "reasons", "exposure"):
+        np.testing.assert_array_equal(getattr(made[0], name), getattr(made[1], name), err_msg=name)
 
 
 def test_base_candles_below_the_primary_have_the_same_bits() -> None:

@@ -24,6 +24,7 @@ from stratnb.blocks.base import Analyzer
 from stratnb.kernels.jit import helper, kernel
 
 j = 0
+i = 3
 TABLE = np.array([0.0, 1.0])
 
 @helper
@@ -152,7 +153,10 @@ class Once(Sizing, kind="once_for_test"):
 
 
 @pytest.mark.parametrize("order", ["market", "limit", "share"])
-def test_blocks_that_read_signal_and_position_have_the_same_bits(order: str, tmp_path: Path, candles: Candles) -> None:
+def test_blocks_that_read_signal_and_position_have_the_same_bits(
+    order: str, tmp_path: Path, candles: Candles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stratnb.research.looping.CHUNK", 7)  # many positions are entered as a call begins
     module(tmp_path, f"reader_{order}", BODIES["truth"])
     path = tmp_path / "readers.py"
     path.write_text(READERS)
@@ -190,6 +194,12 @@ def test_a_step_that_cannot_be_written_out_is_left_to_the_shared_loop(
         inline(step.function, 0, lambda array, index: f"{array}{index}", str)
     shared, own = (backtest(document(name), candles, tier=tier) for tier in ("scan", "fused"))
     np.testing.assert_array_equal(shared.equity_curve, own.equity_curve)
+
+
+def test_an_argument_is_not_the_number_of_the_module_with_its_name(tmp_path: Path) -> None:
+    step = module(tmp_path, "named", "for k in range(i):\n            turn += x[0]").Odd.step
+    made = inline(step.function, 0, lambda array, index: f"{array}{index}", str)
+    assert any("range(i0)" in line for line in made.lines)
 
 
 def test_a_file_that_was_edited_after_it_was_loaded_is_not_taken(tmp_path: Path) -> None:

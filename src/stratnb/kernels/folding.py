@@ -23,6 +23,8 @@ COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+KEEPING = frozenset({"abs", "bool", "float", "int", "max", "min", "range"})  # they do the same with a constant
+POWERS = frozenset({"float_power", "pow", "power"})
 WHOLE: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -48,10 +50,14 @@ def folded(
 ) -> list[ast.stmt]:
     """Return statements in which `parameter[j]` is `chosen[j]`, and short loops over constants are written out.
 
-    `known` are the objects that names stand for.
+    `known` are the objects that names stand for. With a power in them they stay as they are: the compiler comes to one
+    of a constant in another way, and to other bits.
     """
+    copies = [copy.deepcopy(node) for node in statements]
+    if _has_power(statements):
+        return copies
     folder = _Folder(parameter, chosen, known, _loose(statements))
-    return _flat([folder.visit(copy.deepcopy(node)) for node in statements])
+    return _flat([folder.visit(node) for node in copies])
 
 
 def without(values: Mapping[str, float], lines: Sequence[str]) -> list[str]:
@@ -60,6 +66,12 @@ def without(values: Mapping[str, float], lines: Sequence[str]) -> list[str]:
     statements = [put.visit(node) for node in ast.parse("\n".join(lines)).body]
     made = [ast.fix_missing_locations(node) for node in _flat([folder.visit(node) for node in statements])]
     return [line for node in made for line in ast.unparse(node).splitlines()]
+
+
+def _has_power(statements: Sequence[ast.stmt]) -> bool:
+    """Tell whether there is a power."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    return any(isinstance(node, ast.Pow) or getattr(node, "attr", getattr(node, "id", "")) in POWERS for node in nodes)
 
 
 def _loose(statements: Sequence[ast.stmt]) -> set[str]:
@@ -102,10 +114,12 @@ class _Folder(ast.NodeTransformer):
         return made
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Take the whole part of a constant."""
+        """Take the whole part of a constant; what another function does with one is not known."""
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        chosen, self.chosen = self.chosen, self.chosen if name in KEEPING else {}
         made = self.generic_visit(node)
+        self.chosen = chosen
         assert isinstance(made, ast.Call)
-        name = made.func.id if isinstance(made.func, ast.Name) else ""
         if name == "int" and "int" not in self.known and len(made.args) == 1 and not made.keywords:
             value = _constant(made.args[0])
             if value is not None:

@@ -71,7 +71,7 @@ def inline(
     }
     if own & set(arguments):
         raise Uninlinable(f"{step.__qualname__} binds its argument {min(own & set(arguments))} anew")
-    known = {name: value for name, value in step.__globals__.items() if name not in own}
+    known = {name: value for name, value in step.__globals__.items() if name not in own and name not in arguments}
     statements = folded(statements, arguments[-1], chosen or {}, known)
     cells = {name: _cells(statements, arg, known) for name, arg in zip(ARRAYS, arguments[1:], strict=True)}
     rewriter = _Rewriter(step, tag, arguments, cells, cell, alias, known)

@@ -92,6 +92,7 @@ def tightened(
 def first_stop(code: Ints, params: Row, memory: Row, side: float, price: float) -> tuple[float, float]:
     """Step the exit blocks for a position entered at `price`; return the tightest stop (NaN: none) and its reason."""
     memory[R_SIDE] = side
+    memory[R_QUANTITY] = 0.0
     memory[R_ENTRY] = price
     memory[R_PEAK] = price
     memory[R_TROUGH] = price

@@ -44,10 +44,10 @@ def run(calls, code, params, memory, books, account, candles, start, stop, equit
     keeps, draws = fills.shape[0] > MAX_FILLS, equity.size > 0
     rules_end, quiet_end, dirty, since, stage = start, start, False, start, 0
     waits, expired, tick = book[B_ORDER] != ORDER_NONE, False, params[S_TICK]
-    q, average, side, funds, costs = book[B_QUANTITY], book[B_AVERAGE], 0.0, 0.0, 0.0
-    peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
+    q = book[B_QUANTITY]
     eq, worst, deepest, next_eq, next_worst = book[B_EQUITY], book[B_EQUITY_LOW], inf, 0.0, 0.0
     low_price, high_price, high_eq, line, watched = -inf, inf, -inf, inf, True
+    @POSITION
     sign_, price_, limit_, until_, stop_, reason_, equity_ = 0.0, 0.0, 0.0, 0.0, nan, 0.0, 0.0
     @LOADS
     while i < stop and n + MAX_FILLS <= fills.shape[0]:
@@ -114,7 +114,7 @@ if i >= stop:
 """
 
 SETTLE = """
-slow = i >= rules_end
+slow = i >= (rules_end if waits else quiet_end)
 if waits or (q != 0.0 and not (l_ > low_price and h_ < high_price)):
     if q != 0.0:
         book[B_PEAK], book[B_TROUGH], book[B_HELD] = peak, trough, held
@@ -238,8 +238,8 @@ ASKED = "c@ASKS == 1.0 or not (c@WISH == w@K or c@WISH != c@WISH)"
 
 HEED = """
 if @ASKED:
-    w@K = c@WISH
     leave = heed(params, book, c3, c@WISH, c@ASKS, @REASON, leave)
+    w@K = c@WISH if leave < 0.0 else nan
     if leave < 0.0:
         low_price, high_price = untouched(params, book)
 """

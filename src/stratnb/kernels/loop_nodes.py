@@ -152,7 +152,8 @@ class LoopNodes:
 
     def asked(self, node: Node) -> list[str]:
         """Return the conditions on which a node is stepped."""
-        finite = ALWAYS_FINITE | (HELD_FINITE if node.k in self.segment(at.SEG_EXITS) else frozenset())
+        finite = ALWAYS_FINITE if node.k >= self.segment(at.PRIMARY).start else frozenset()  # a first candle closed
+        finite |= HELD_FINITE if node.k in self.segment(at.SEG_EXITS) else frozenset()
         return [f"isfinite(c{c})" for c in node.inputs[: node.required] if c not in finite]
 
     def is_steady(self, node: Node) -> bool:

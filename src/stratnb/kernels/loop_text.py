@@ -33,7 +33,7 @@ __all__ = ["SHOWN", "LoopText", "filled"]
 CANDLE = ("o_", "h_", "l_", "k_", "v_", "t_")
 SHOWN = {
     at.R_SIDE: ("side", "0.0", "sign_"),
-    at.R_QUANTITY: ("q", "0.0", "q"),
+    at.R_QUANTITY: ("q", "0.0", "0.0"),
     at.R_ENTRY: ("average", "nan", "price_"),
     at.R_FIRST_STOP: ("book[B_FIRST_STOP]", "nan", "stop_"),
     at.R_STOP: ("book[B_STOP]", "nan", "stop_"),
@@ -72,6 +72,7 @@ class LoopText(LoopNodes):
             LOADS=self._loads(),
             QUICK=self._quick() if self.is_plain() else [],
             PASSES=self._passes(),
+            POSITION=_lines(POSITION),
             CATCH=_lines(CATCH),
             COUNTED=[f"memory[SEEN], memory[TOTAL] = {counted}"],
             SAVES=[*self._spill(), *self.states(save=True)],
@@ -81,8 +82,8 @@ class LoopText(LoopNodes):
     def _loads(self) -> list[str]:
         """Bring memory, parameters and columns into locals before the first candle."""
         lines = [f"c{j} = memory[{j}]" for j in range(at.R_MINUTE + 1)]
-        lines += [f"c{j} = 0.0" for j in SIGNAL] + [f"c{at.R_PRICE} = nan", f"c{at.R_GAP} = memory[{at.R_GAP}]"]
-        lines += [f"c{j} = memory[{j}]" for j in SIZED] + [f"c{j} = nan" for j in SHOWN]
+        lines += [f"c{j} = memory[{j}]" for j in (*SIGNAL, at.R_PRICE, at.R_GAP, *SIZED)]
+        lines += [f"c{j} = nan" for j in SHOWN]
         for role in range(at.PRIMARY):
             first = int(self.code[at.H_ROLE_COLUMNS + role])
             lines += [f"c{first + j} = memory[{first + j}]" for j in range(at.W_CANDLE) if self.length(role)]
@@ -107,7 +108,7 @@ class LoopText(LoopNodes):
         for node in self._kept():
             lines += self.outputs(node)
         lines += [f"memory[{j}] = c{j}" for j in SIGNAL] if self._wants_signal() else []
-        return [*lines, "memory[R_PRICE] = memory[R_CLOSE]", "show_position(memory, book, memory[R_TIME] + PRIMARY_MS)"]
+        return [*lines, f"memory[R_PRICE] = c{at.R_PRICE}", "show_position(memory, book, memory[R_TIME] + PRIMARY_MS)"]
 
     def _kept(self) -> list[Node]:
         """Return the nodes whose outputs are read after their step; those of sizing and exits are made when asked."""

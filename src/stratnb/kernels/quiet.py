@@ -62,7 +62,7 @@ MARGIN = 1e-9
 @helper
 def first_at(candles: Row, i: int, stop: int, length_ms: float, time_ms: float) -> int:
     """Return the first row from i on that opens at a time or later, `stop` for none before it."""
-    if not time_ms < math.inf:
+    if i >= stop or not time_ms < math.inf:
         return stop
     low, high = i, min(stop, i + int(max(0.0, time_ms - candles[i, C_TIME] + length_ms - 1.0) / length_ms))
     if low < high and candles[high - 1, C_TIME] < time_ms:
