@@ -15,6 +15,7 @@ from stratnb.kernels import fused as made
 from stratnb.kernels import layout as at
 from stratnb.kernels.jit import helper, kernel, python
 from stratnb.market_data.candles import Candles
+from stratnb.model import Market
 from stratnb.research import batch, tiers
 from stratnb.research.backtest import Backtest, backtest
 from stratnb.research.configured import configure
@@ -289,6 +290,45 @@ def test_a_portfolio_closes_with_the_same_bits(names: tuple[str, ...], candles: 
         np.testing.assert_array_equal(getattr(own, cells), getattr(shared, cells), err_msg=cells)
     for label, one in shared.backtests.items():
         same(one, own.backtests[label])
+
+
+RULES = (
+    *("max_daily_loss", "max_drawdown", "max_consecutive_losses", "max_trades_per_day", "stop_loss_guard"),
+    *("streak_factors", "cooldown_s", "low_profit"),
+)
+
+
+def coarse(candles: Candles) -> Candles:
+    """Return a series of the sixth power of its prices, on whole ticks of 520."""
+    rows = candles.rows()
+    prices = rows[0, 0] * (rows[:, :4] / rows[0, 0]) ** 6
+    rows[:, :4] = np.maximum(np.round(prices / 520.0), 2.0) * 520.0
+    rows[:, 1], rows[:, 2] = rows[:, :4].max(axis=1), rows[:, :4].min(axis=1)
+    times = rows[:, at.C_TIME].astype(np.int64)
+    return Candles(candles.symbol, candles.timeframe, times, *(rows[:, k].copy() for k in range(5)))
+
+
+def test_a_portfolio_whose_orders_fill_in_parts_has_the_same_bits() -> None:
+    """The rest that an exit leaves behind is heeded by all exits again, the first one first."""
+    document = {
+        **CROSS,
+        "market": {"kind": "linear", "direction": "both"},
+        "analyzers": [{"kind": "ema", "mode": "cross", "fast": 3, "slow": 8}],
+        "sizing": {"kind": "fixed_quote", "amount": 933.4},
+        "exits": {
+            "trailing": {"basis": "bollinger", "period": 20},
+            "time_exit": {"max_minutes": 10, "only_below": 0.001},
+        },
+        "risk": dict.fromkeys(RULES),
+        "execution": {"max_slippage": None, "simulation": {"max_participation": 0.0002}},
+    }
+    series = coarse(synthetic_market(["BTC/USDT"], "5m", candles=6_000, seed=11)[0])
+    market = Market("BTC/USDT", kind="linear", tick=520.0, lot=2.4321905280772076e-08)
+    options: dict[str, Any] = {"cash": 50_000.0, "market": market}
+    shared = portfolio([document], series, tier="scan", **options)
+    own = portfolio([document], series, tier="fused", **options)
+    assert len(shared.fill_rows) > 500
+    np.testing.assert_array_equal(own.fill_rows, shared.fill_rows)
 
 
 def test_a_portfolio_takes_the_generated_close(candles: Candles) -> None:

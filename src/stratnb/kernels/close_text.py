@@ -33,7 +33,7 @@ def run(code, params, memory, books, slot, account, candle, late, decision):
         call_decide(code[H_DECIDE], code, params, memory, books, slot, account, candle, late, decision)
         return True
     @BLANK
-    order = book[B_ORDER]
+    order, is_first = book[B_ORDER], book[B_ORDER_REASON] == REASON_ENTRY
     q, average, side = book[B_QUANTITY], book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
     @FILTERS
@@ -129,13 +129,13 @@ class CloseText(LoopText):
     def _heeds(self) -> list[str]:
         """Return how the position heeds every exit, and their memory after it.
 
-        What an exit wished at the close before was heeded then, if it was stepped since it was armed; one that leaves
-        is heeded again while its order waits.
+        What an exit wished at the close before was heeded then, if it was stepped since it was armed. Once one has left
+        and something of the position is still there, all are heeded at each close.
         """
         lines, counters = [], int(self.code[at.H_COUNTERS])
         for place, node in enumerate(self.exits()):
             counter = f"memory[{counters + node.k}]"
-            lines.append(f"w{node.k} = memory[{node.out}] if {counter} > 1.0 and order == ORDER_NONE else nan")
+            lines.append(f"w{node.k} = memory[{node.out}] if {counter} > 1.0 and is_first else nan")
             lines += self.heed(node, place, HEED)
             lines += [] if node.made.reads_number else [f"{counter} += 1.0"]
         return lines + self.states(self.exits(), save=True)
