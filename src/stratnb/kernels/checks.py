@@ -273,8 +273,7 @@ def check_entry(
     """Run the pre-trade checks of an entry in their order; return the first failing code or Z_ENTER.
 
     The measured values go into the decision row, whatever the outcome; all of them when it is `told`, else those whose
-    limit is on. A value that cannot be measured (no stop, no
-    leverage) is NaN and breaks no limit.
+    limit is on. A value that cannot be measured (no stop, no leverage) is NaN and breaks no limit.
     """
     holders = measure_entry(settings, books, slot, account, sign, quantity, price, stop, decision, told)
     reason = refused_scope(books[slot], account, decision)

@@ -29,8 +29,7 @@ def column_text(
 
     `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite; the
     `outs` outputs go to the rows from `out` on. Parameters that are `chosen` stand in it as numbers. Raises
-    `Uninlinable` for a step that needs its inputs or outputs as
-    arrays.
+    `Uninlinable` for a step that needs its inputs or outputs as arrays.
     """
     names: dict[str, Any] = {}
 

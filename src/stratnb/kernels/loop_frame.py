@@ -75,7 +75,7 @@ dirty, deepest = False, inf
 """
 
 QUICK = """
-entered = i
+begin = i
 while i < quiet_end:
     h_, l_, k_ = cell(candles, 6 * i + 1), cell(candles, 6 * i + 2), cell(candles, 6 * i + 3)
     if q != 0.0:
@@ -100,12 +100,12 @@ while i < quiet_end:
     if draws:
         put(equity, i, eq)
     i += 1
-if i > entered:
-    warming = min(max(warm_end - entered, 0), i - entered)
+if i > begin:
+    warming = min(max(warm_end - begin, 0), i - begin)
     counts[Z_WARMING] += warming
-    none += i - entered - warming
+    none += i - begin - warming
 settled = i - 1 if stage == 0 else i
-if settled >= entered:
+if settled >= begin:
     dirty = True
     if q != 0.0:
         worst = worth(funds, q, average, costs, cell(candles, 6 * settled + (2 if q > 0.0 else 1)))
