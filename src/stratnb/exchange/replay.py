@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,14 +39,15 @@ class ReplayFeed:
         self.label = label or (series[0].symbol if len(series) == 1 else f"{len(series)} markets")
         self.step_ms = timeframe_ms(self.timeframe)
         self.series = series
-        self._rows = [each.rows() for each in series]
         times = np.concatenate([each.open_time_ms for each in series])
         market = np.repeat(np.arange(len(series)), [len(each) for each in series])
         place = np.concatenate([np.arange(len(each)) for each in series])
-        order = np.lexsort((market, times))
-        self._market, self._place = market[order], place[order]
-        self._opens, starts = np.unique(times[order], return_index=True)
-        self._starts = np.append(starts, len(order))
+        if len(series) > 1:
+            order = np.lexsort((market, times))
+            times, market, place = times[order], market[order], place[order]
+        self._market, self._place = market, place
+        self._starts = np.flatnonzero(np.concatenate(([True], times[1:] != times[:-1], [True])))
+        self._opens = times[self._starts[:-1]]
         self.position = 0
         self.speed = speed
 
@@ -79,6 +81,11 @@ class ReplayFeed:
         """Return the same candles at the same speed from the start."""
         return ReplayFeed(self.series, speed=self._speed, label=self.label)
 
+    @cached_property
+    def _rows(self) -> list[Floats]:
+        """Return the rows of each series."""
+        return [each.rows() for each in self.series]
+
     @property
     def opens_ms(self) -> Ints:
         """Return when the candles of each instant opened."""
@@ -89,7 +96,8 @@ class ReplayFeed:
 
         The candles of instant k are numbers starts[k]..starts[k + 1] of the other two.
         """
-        return self._starts.astype(np.int64), self._market.astype(np.int64), self._place.astype(np.int64)
+        starts, market, place = (np.asarray(each, np.int64) for each in (self._starts, self._market, self._place))
+        return starts, market, place
 
     def pause_s(self) -> float:
         """Return the seconds between two instants at the present speed, 0 at max."""

@@ -139,13 +139,18 @@ class AheadText(LoopText):
     def quick(self) -> list[str]:
         """Return the inner loop where the blocks run ahead: to the next signal, then all candles before it at once."""
         steps, last = self.quiet_steps(), self._last()
-        steady = is_steady(steps, [*STEADY_SHOWN, *SIZED])
-        held = filled((STEADY if steady else CHANGING).replace("@HEEDS", self.asks()), STEPS=steps, CANDLE=last)
+        held = filled(
+            (STEADY if self.is_steady_held() else CHANGING).replace("@HEEDS", self.asks()), STEPS=steps, CANDLE=last
+        )
         blank = self.blank_signal() if self.wants_signal() else []
         left = [f"c{at.R_PRICE} = cell(candles, 6 * i - 3)", *blank, *last]
-        return [*self._ahead(), *filled(STRETCH, HELD=held, LEFT=left)]
+        return [*self.search(), *filled(STRETCH, HELD=held, LEFT=left)]
 
-    def _ahead(self) -> list[str]:
+    def is_steady_held(self) -> bool:
+        """Tell whether a step of the exits at a close that changes nothing but marks always comes to the same."""
+        return is_steady(self.quiet_steps(), [*STEADY_SHOWN, *SIZED])
+
+    def search(self) -> list[str]:
         """Return the way to the next signal: the common rules are asked where an analyzer raises one.
 
         It is swift where all that is given is finite and every block has begun.

@@ -54,12 +54,6 @@ def run(code, params, memory, books, slot, account, candle, late, decision):
     return True
 """
 
-HEED = """
-if @ASKED:
-    leave = heed(params, book, c3, c@WISH, c@ASKS, @REASON, leave)
-memory[@WISH] = c@WISH
-"""
-
 
 @dataclass(slots=True)
 class CloseText(LoopText):
@@ -80,14 +74,14 @@ class CloseText(LoopText):
         text = FRAME.replace("@SIGNALS", self.signals(self.analyzers()))
         frame = filled(
             text,
-            LOADS=self._begins(made),
+            LOADS=self.begun(made),
             NODES=[line for role in roles for line in self.nodes_of(role)],
             SAVES=self._ends(made),
             BLANK=self._blank(),
             FILTERS=self._filtered(filters) or ["pass"],
-            EXITS=self._begins(self.exits()) or ["pass"],
+            EXITS=self.begun(self.exits()) or ["pass"],
             STEPS=self.quiet_steps() or ["pass"],
-            HEEDS=self._heeds() or ["pass"],
+            HEEDS=self.heeds() or ["pass"],
             NATR=self.natr(),
         )
         return "\n".join([*(f"{name} = {value!r}" for name, value in constants.items()), "", *frame, ""])
@@ -95,11 +89,6 @@ class CloseText(LoopText):
     def is_steady(self, node: Node) -> bool:
         """Return False: there is no loop to count with."""
         return False
-
-    def _begins(self, nodes: list[Node]) -> list[str]:
-        """Bring parameters and memory of nodes into locals."""
-        lines = [f"o{node.k} = {self.place(node.k, at.N_STATE)}" for node in nodes]
-        return lines + self.states(nodes, save=False) + [line for node in nodes for line in self.fixed(node)]
 
     def _ends(self, nodes: list[Node]) -> list[str]:
         """Write candle, outputs and memory of the nodes of the timeframes back."""
@@ -124,18 +113,8 @@ class CloseText(LoopText):
             return []
         stepped = [line for node in filters for line in self.stepped(node)]
         told = [line for node in filters for line in self.outputs(node)]
-        return [*self._begins(filters), *self.shown(filters), *stepped, *told, *self.states(filters, save=True)]
+        return [*self.begun(filters), *self.shown(filters), *stepped, *told, *self.states(filters, save=True)]
 
-    def _heeds(self) -> list[str]:
-        """Return how the position heeds every exit, and their memory after it.
-
-        What an exit wished at the close before was heeded then, if it was stepped since it was armed. Once one has left
-        and something of the position is still there, all are heeded at each close.
-        """
-        lines, counters = [], int(self.code[at.H_COUNTERS])
-        for place, node in enumerate(self.exits()):
-            counter = f"memory[{counters + node.k}]"
-            lines.append(f"w{node.k} = memory[{node.out}] if {counter} > 1.0 and is_first else nan")
-            lines += self.heed(node, place, HEED)
-            lines += [] if node.made.reads_number else [f"{counter} += 1.0"]
-        return lines + self.states(self.exits(), save=True)
+    def heeds(self) -> list[str]:
+        """Return how the position heeds every exit, and what they keep."""
+        return self.kept_heeds()

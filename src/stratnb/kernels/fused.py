@@ -20,6 +20,7 @@ from numba import types
 
 from stratnb.kernels import close, decide, drive, layout, levels, limits, orders, protections, quiet, risk, trade
 from stratnb.kernels.address import cell, put
+from stratnb.kernels.ahead_close import AheadClose
 from stratnb.kernels.ahead_text import AheadText
 from stratnb.kernels.choices import all_chosen, shared_table
 from stratnb.kernels.close_text import CloseText
@@ -34,8 +35,11 @@ from stratnb.kernels.plan_table import PlanTable
 
 __all__ = [
     "COLUMN",
+    "FILL",
+    "SEEK",
     "SIGNATURE",
     "Uninlinable",
+    "ahead_closer",
     "closer",
     "column_maker",
     "fused",
@@ -48,6 +52,8 @@ __all__ = [
 WHOLE = types.int64
 PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
 SIGNATURE = PAIR(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8, F8)
+SEEK = PAIR(I8, F8, F8, F8X2, WHOLE, WHOLE, WHOLE)
+FILL = WHOLE(I8, F8, F8, F8, F8, F8X2, WHOLE)
 COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2)
 PARTS: dict[str, Any] = {
     "aggregate": decide.aggregate,
@@ -105,6 +111,7 @@ log = logging.getLogger(__name__)
 _loops: dict[str, Kernel[..., Any]] = {}
 _refused: set[Kernel[..., Any]] = set()
 _by_structure: dict[tuple[object, ...], Kernel[..., Any]] = {}
+_ahead: dict[tuple[object, ...], tuple[Kernel[..., Any], ...]] = {}
 _closers: dict[tuple[object, ...], Kernel[..., Any]] = {}
 _makers: dict[tuple[object, ...], Kernel[..., Any]] = {}
 
@@ -149,6 +156,18 @@ def closer(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> Kern
         text = CloseText(code, params, [kernel.function for kernel in kernels])
         _closers[key] = _kernel(text.text(), text.names, close.close_candle.signature)
     return _closers[key]
+
+
+def ahead_closer(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> tuple[Kernel[..., Any], ...]:
+    """Return search, fills and close of a structure whose blocks run ahead (see `AheadClose`); raises `Uninlinable`."""
+    key = structure_key(code, params, kernels)
+    if key not in _ahead:
+        if any(isinstance(kernel, PythonKernel) for kernel in kernels) or not PlanTable(code).runs_ahead():
+            raise Uninlinable("its blocks go with the account")
+        text = AheadClose(code, params, [kernel.function for kernel in kernels])
+        sources = {text.seek(): SEEK, text.fill(): FILL, text.close(): close.close_candle.signature}
+        _ahead[key] = tuple(_kernel(source, text.names, signature) for source, signature in sources.items())
+    return _ahead[key]
 
 
 def structure_key(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ __all__ = [
     "ASKED",
     "CATCH",
     "CLEAR",
+    "COUNT",
     "DECIDE",
     "FALLS",
     "FIND",
@@ -23,6 +24,7 @@ __all__ = [
     "GROUP",
     "HEED",
     "INSIDE",
+    "KEPT_HEED",
     "KNOWN",
     "NATR",
     "PASSES",
@@ -217,12 +219,15 @@ if reason == Z_ENTER and trades:
         show_terms(params, memory, price_, stop_, equity_, account[A_FREE], @NATR_NOW)
         @SIZES
         reason = enter_sized(
-            params, books, 0, account, sign_, price_, limit_, until_, stop_, equity_, c@WANTED, decision, False
+            params, books, @SLOT, account, sign_, price_, limit_, until_, stop_, equity_, c@WANTED, decision, False
         )
         note_answer(book, reason, c5 + PRIMARY_MS)
         waits, dirty = book[B_ORDER] != ORDER_NONE, True
         if waits:
             quiet_end = 0
+"""
+
+COUNT = """
 if reason == Z_NO_SIGNALS:
     none += 1
 else:
@@ -247,6 +252,13 @@ if @ASKED:
     w@K = c@WISH if leave < 0.0 else nan
     if leave < 0.0:
         low_price, high_price = untouched(params, book)
+"""
+
+KEPT_HEED = """
+w@K = memory[@WISH] if @COUNTER > 1.0 and is_first else nan
+if @ASKED:
+    leave = heed(params, book, c3, c@WISH, c@ASKS, @REASON, leave)
+memory[@WISH] = c@WISH
 """
 
 NATR = """

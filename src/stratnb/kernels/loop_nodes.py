@@ -143,6 +143,11 @@ class LoopNodes(PlanTable):
                 lines.append(f"{counter} = float(i{node.k})" if save else f"i{node.k} = int({counter})")
         return lines
 
+    def begun(self, nodes: Sequence[Node]) -> list[str]:
+        """Bring parameters and memory of nodes into locals."""
+        lines = [f"o{node.k} = {self.place(node.k, at.N_STATE)}" for node in nodes]
+        return lines + self.states(nodes, save=False) + [line for node in nodes for line in self.fixed(node)]
+
     def asked(self, node: Node, given: Collection[int] = ()) -> list[str]:
         """Return the conditions on which a node is stepped; columns that are `given` are known to be finite."""
         finite = ALWAYS_FINITE if node.k >= self.segment(at.PRIMARY).start else frozenset()  # a first candle closed

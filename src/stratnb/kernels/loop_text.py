@@ -13,12 +13,14 @@ from stratnb.kernels.loop_frame import (
     ARM,
     ASKED,
     CATCH,
+    COUNT,
     DECIDE,
     FALLS,
     FIND,
     FRAME,
     GROUP,
     HEED,
+    KEPT_HEED,
     NATR,
     PASSES,
     POSITION,
@@ -149,10 +151,12 @@ class LoopText(LoopNodes):
 
     def settle(self) -> list[str]:
         """Return what a base candle does to order, position, marks and protections."""
-        position = _lines(POSITION)
         fixed = [line for node in self.exits() for line in self.outputs(node)[2 : 2 + 2 * node.targets]]
-        resolve = filled(RESOLVE, ARMS=[*self._armed(), *fixed])
-        return filled(SETTLE, RESOLVE=resolve, POSITION=position, CATCH=_lines(CATCH))
+        return filled(SETTLE, RESOLVE=self.resolve(fixed), POSITION=_lines(POSITION), CATCH=_lines(CATCH))
+
+    def resolve(self, kept: Sequence[str]) -> list[str]:
+        """Return how order, stop and targets are resolved; `kept` keeps what arming made."""
+        return filled(RESOLVE, ARMS=[*self._armed(), *kept])
 
     def _armed(self) -> list[str]:
         """Return a step of every exit for a position that is entered at price_, and the stop that follows."""
@@ -225,25 +229,34 @@ class LoopText(LoopNodes):
         return lines + ([MINUTE.replace("c", c, 1).replace("(c", f"({c}")] if at.R_MINUTE in used else [])
 
     def decide(self) -> list[str]:
-        """Return the decision at a primary close."""
-        filters, exits = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)], self.exits()
+        """Return the decision at a primary close, and its count."""
+        seen = ["seen = begun + float(i - start + 1)" if self.is_plain() else "seen += 1.0"]
+        return [*self.decision("0", seen, _lines(CATCH)), *_lines(COUNT)]
+
+    def decision(self, slot: str, seen: Sequence[str], catch: Sequence[str]) -> list[str]:
+        """Return the decision at a primary close for a book; `seen` counts the closes, `catch` catches up marks."""
+        filters = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)]
         sizing = [self.nodes[k] for k in self.segment(at.SEG_SIZING)]
         stepped = [f"c{at.R_PRICE} = c3", *self.shown(filters)]
         natr = int(self.code[at.H_NATR])
         text = DECIDE.replace("@NATR_NOW", f"c{natr}" if natr else "nan").replace("@WANTED", str(sizing[0].out))
         return filled(
-            text,
-            SEEN=["seen = begun + float(i - start + 1)" if self.is_plain() else "seen += 1.0"],
+            text.replace("@SLOT", slot),
+            SEEN=seen,
             FIND=self._find(),
             FILTERS=[*stepped, *(line for node in filters for line in self.stepped(node))],
             JUDGED=[line for node in filters for line in self.outputs(node)] or ["pass"],
             STEPS=self._exit_steps() or ["pass"],
-            HEEDS=[line for place, node in enumerate(exits) for line in self.heed(node, place)] or ["pass"],
+            HEEDS=self.heeds() or ["pass"],
             NATR=self.natr(),
-            CATCH=_lines(CATCH),
+            CATCH=catch,
             ARMS=self._armed(),
             SIZES=self._sized(sizing),
         )
+
+    def heeds(self) -> list[str]:
+        """Return how the position heeds every exit."""
+        return [line for place, node in enumerate(self.exits()) for line in self.heed(node, place)]
 
     def _sized(self, sizing: Sequence[Node]) -> list[str]:
         """Return a step of the sizing block and what it asks with, on the terms of an entry."""
@@ -315,6 +328,19 @@ class LoopText(LoopNodes):
     def asks(self) -> str:
         """Return the condition that an exit is to be heeded."""
         return " or ".join(_exit_text(ASKED, node) for node in self.exits()) or "False"
+
+    def kept_heeds(self) -> list[str]:
+        """Return how the position heeds every exit where each close is a call of its own, and what they keep.
+
+        What an exit wished at the close before was heeded then, if it was stepped since it was armed. Once one has left
+        and something of the position is still there, all are heeded at each close.
+        """
+        lines, counters = [], int(self.code[at.H_COUNTERS])
+        for place, node in enumerate(self.exits()):
+            counter = f"memory[{counters + node.k}]"
+            lines += self.heed(node, place, KEPT_HEED.replace("@COUNTER", counter))
+            lines += [] if node.made.reads_number else [f"{counter} += 1.0"]
+        return lines + self.states(self.exits(), save=True)
 
     def heed(self, node: Node, place: int, text: str = HEED) -> list[str]:
         """Return how the position heeds an exit; a stop that it heeded already is left out."""

@@ -7,13 +7,31 @@ then they close their candles in the same order. The parts are called by address
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numba import types
 
-from stratnb.kernels.address import lent, part
+from stratnb.kernels.address import caller, cell, lent, part
+from stratnb.kernels.fused import FILL, SEEK
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, inlined
+from stratnb.kernels.lanes import (
+    LIGHT,
+    LOUD,
+    N_BEFORE,
+    N_EARLY,
+    N_SILENT,
+    STILL,
+    TERMS,
+    W_BOUNDS,
+    is_untouched,
+    mark_still,
+    next_end,
+    quieten,
+    settle_light,
+    write_terms,
+)
 from stratnb.kernels.layout import (
     A_DAY,
     A_EQUITY,
@@ -26,29 +44,36 @@ from stratnb.kernels.layout import (
     A_STATE,
     B_ADVERSE,
     B_EQUITY,
+    B_HELD,
     B_MAINTENANCE,
-    B_MARK,
     B_NEWS,
     B_ORDER,
     B_QUANTITY,
+    B_RESERVED,
     B_RISK,
-    C_CLOSE,
     C_TIME,
     D_REASON,
     DAY_MS,
     H_BASE_MS,
+    H_COUNTERS,
     K_NEXT,
     MAX_FILLS,
     NEWS_FIRED,
     ORDER_NONE,
+    S_MIN_CANDLES,
     W_BOOK,
     W_CANDLE,
+    Z_NO_SIGNALS,
+    Z_WARMING,
 )
 from stratnb.kernels.loop import CLOSE, THREE, call_close, resolve
-from stratnb.kernels.risk import note_sums, protect, settle_book, terms_of
+from stratnb.kernels.risk import note_sums, protect, settle_book
 from stratnb.kernels.rules import start_day
 
 __all__ = ["CURVES", "LANE_COLUMNS", "run_many"]
+
+call_seek: Any = caller(SimpleNamespace(signature=SEEK))  # type: ignore[arg-type]
+call_fill: Any = caller(SimpleNamespace(signature=FILL))  # type: ignore[arg-type]
 
 I8X2 = types.int64[:, ::1]
 WHOLE = types.int64
@@ -56,19 +81,25 @@ Tables: TypeAlias = tuple[Ints, Ints, Ints, Row, Row]
 Feed: TypeAlias = tuple[Row, Ints, Ints, Ints, Ints]
 Log: TypeAlias = tuple[Row, Ints, Row, Ints, Row, Ints]
 Work: TypeAlias = tuple[Ints, Row, Row, Ints]
+Room: TypeAlias = tuple[Row, Row, Row]
 TABLES: Any = types.Tuple((I8X2, I8X2, I8, F8, F8))  # type: ignore[no-untyped-call]
 FEED: Any = types.Tuple((F8X2, I8, I8, I8, I8))  # type: ignore[no-untyped-call]
 LOG: Any = types.Tuple((F8X2, I8, F8X2, I8, F8X2, I8))  # type: ignore[no-untyped-call]
 WORK: Any = types.Tuple((I8, F8, F8, I8))  # type: ignore[no-untyped-call]
 
 # One row a strategy: its market, where its tables lie in the flat ones and how long they are, the length of its
-# decision row, where its equity lies, and how many of its candles are done.
-LANE_COLUMNS = ("market", "code", "codes", "params", "params_n", "memory", "memory_n", "width", "equity", "done")
+# decision row, where its equity lies, how many of its candles are done; where its search and its fills are (0: its
+# blocks go with the account), to which row of the market they ran, and the row of the signal at which they stopped (-1:
+# none).
+LANE_COLUMNS = (
+    *("market", "code", "codes", "params", "params_n", "memory", "memory_n", "width", "equity", "done"),
+    *("seek", "fill", "ahead", "signal"),
+)
 (L_MARKET, L_CODE, L_CODES, L_PARAMS, L_PARAMS_N, L_MEMORY, L_MEMORY_N, L_WIDTH, L_EQUITY, L_DONE) = range(10)
+(L_SEEK, L_FILL, L_AHEAD, L_SIGNAL) = range(10, 14)
 
 # What is kept of the account at each instant.
 CURVES = ("equity", "gross", "net", "open")
-TERMS = 8
 
 
 @inlined
@@ -105,33 +136,19 @@ def fill(tables: Tables, books: Row, candle: Row, s: int, log: Log, n: int) -> i
     calls, lanes, code, params, memory = tables
     fills, owners, _, _, _, _ = log
     start = n
-    n = resolve(
-        part(calls, s * calls.shape[1], calls.shape[1]),
+    own = (
         part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
         part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
         part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
         part(books, s * W_BOOK, W_BOOK),
-        candle,
-        fills,
-        n,
     )
+    if lanes[s, L_FILL] != 0:
+        n = call_fill(lanes[s, L_FILL], *own, candle, fills, n)
+    else:
+        n = resolve(part(calls, s * calls.shape[1], calls.shape[1]), *own, candle, fills, n)
     for f in range(start, n):
         owners[f] = s
     return n
-
-
-@inlined
-def is_still(book: Row, still: float, now_ms: float) -> bool:
-    """Tell whether a settlement would find the book as the last one left it, so that only its mark moves."""
-    return bool(still != 0.0 and book[B_NEWS] == 0.0 and book[B_RISK + K_NEXT] > now_ms)
-
-
-@inlined
-def write_terms(terms: Row, s: int, book: Row) -> None:
-    """Note what book s adds to the account."""
-    a, b, c, d, e, f, g, h = terms_of(book)
-    terms[s, 0], terms[s, 1], terms[s, 2], terms[s, 3] = a, b, c, d
-    terms[s, 4], terms[s, 5], terms[s, 6], terms[s, 7] = e, f, g, h
 
 
 @inlined
@@ -147,30 +164,32 @@ def sum_terms(terms: Row, account: Row) -> None:
 
 
 @inlined
-def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, terms: Row, now_ms: float) -> int:
+def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, room: Room, now_ms: float) -> int:
     """Settle like `risk.settle`, leaving out what is known to stay: bits as there.
 
     A book is still when it was flat without an order at its last settlement, which fired and released nothing, and
-    nothing happened in it since. All that a settlement computes from such a book on the same day is what it holds.
+    nothing happened in it since. All that a settlement computes from such a book on the same day is what it holds, but
+    for its mark, which is moved when it is looked at.
     """
-    rows, still = work[0], work[1]
-    fired, news, margin = 0, 0.0, 0.0
+    rows, modes, (terms, bounds, end) = work[0], work[1], room
+    fired, news, margin, is_loud = 0, 0.0, 0.0, False
     inside, day = math.floor((now_ms - 1.0) / DAY_MS), account[A_DAY]
     account[A_NOW] = now_ms
     if inside > day:
-        still[:] = 0.0
+        modes[:] = LOUD
     for s in range(lanes.shape[0]):
-        book, j = part(books, s * W_BOOK, W_BOOK), rows[lanes[s, L_MARKET]]
-        if is_still(book, still[s], now_ms):
-            if j >= 0:
-                book[B_MARK] = book[B_ADVERSE] = candles[j, C_CLOSE]
+        if modes[s] == STILL and now_ms < end[0]:
             continue
-        still[s] = 0.0
+        book, j = part(books, s * W_BOOK, W_BOOK), rows[lanes[s, L_MARKET]]
+        candle = part(candles, max(j, 0) * W_CANDLE, W_CANDLE)
+        if modes[s] == LIGHT and j >= 0 and settle_light(book, candle, bounds, terms, s, now_ms):
+            continue
+        modes[s], is_loud = LOUD, True
         if j >= 0:
-            own = settle_book(book, part(candles, j * W_CANDLE, W_CANDLE), inside, now_ms)
+            own = settle_book(book, candle, inside, now_ms)
             fired |= own
             if own == 0 and book[B_QUANTITY] == 0.0 and book[B_ORDER] == ORDER_NONE:
-                still[s] = 1.0
+                modes[s] = STILL
         if book[B_NEWS] != 0.0:
             news = max(news, book[B_NEWS])
             book[B_NEWS] = 0.0
@@ -178,15 +197,20 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
             margin += book[B_MAINTENANCE] * abs(book[B_QUANTITY]) * book[B_ADVERSE]
         write_terms(terms, s, book)
         if book[B_RISK + K_NEXT] <= now_ms:
-            still[s] = 0.0
+            modes[s] = LOUD
     if news == NEWS_FIRED:
         fired |= 1
     if inside > account[A_DAY]:
         start_day(account, A_STATE, A_RISK, inside, account[A_EQUITY])
     sum_terms(terms, account)
-    fired |= protect(books, account, news, margin, inside, now_ms)
+    is_quiet = not is_loud and now_ms < end[0]
+    fired |= protect(books, account, news, margin, inside, now_ms, is_quiet)
     if fired != 0 or account[A_DAY] != day:
-        still[:] = 0.0
+        modes[:] = LOUD
+        for s in range(lanes.shape[0]):
+            write_terms(terms, s, part(books, s * W_BOOK, W_BOOK))
+    if fired != 0 or not is_quiet:
+        end[0] = next_end(books, account, now_ms)
     return fired
 
 
@@ -206,11 +230,11 @@ def take_instant(feed: Feed, base_ms: float, k: int, rows: Ints, gaps: Ints) -> 
 
 @inlined
 def open_instant(
-    tables: Tables, books: Row, account: Row, candles: Row, work: Work, log: Log, n: int, d: int
+    tables: Tables, books: Row, account: Row, candles: Row, work: Work, bounds: Row, log: Log, n: int, d: int
 ) -> tuple[int, int]:
     """Close what ended in a gap and resolve what was pending, strategy by strategy; return fills and decisions."""
     lanes, where = tables[1], log[5]
-    rows, still, row, gaps = work
+    rows, modes, row, gaps = work
     for s in range(lanes.shape[0]):
         market = lanes[s, L_MARKET]
         j = rows[market]
@@ -218,33 +242,108 @@ def open_instant(
             continue
         where[0] = s
         candle = part(candles, j * W_CANDLE, W_CANDLE)
-        if gaps[market] != 0:
+        if gaps[market] != 0 and lanes[s, L_SEEK] == 0:
             d = step(tables, books, account, candle, s, True, row, log, d)
-            still[s] = 0.0
+            modes[s] = LOUD
+        if modes[s] == STILL or (modes[s] == LIGHT and is_untouched(bounds, s, candle)):
+            continue
         if books[s, B_ORDER] != ORDER_NONE or books[s, B_QUANTITY] != 0.0:
-            still[s] = 0.0
+            modes[s] = LOUD
             n = fill(tables, books, candle, s, log, n)
     return n, d
 
 
 @inlined
+def runs_to_signal(tables: Tables, feed: Feed, s: int, j: int) -> bool:
+    """Let the blocks of strategy s run ahead if row j is where they are; tell whether its candle has a signal."""
+    _, lanes, code, params, memory = tables
+    candles, firsts = feed[0], feed[1]
+    if lanes[s, L_AHEAD] <= j:
+        market = lanes[s, L_MARKET]
+        stop = firsts[market + 1] if market + 1 < firsts.size else candles.shape[0]
+        lanes[s, L_AHEAD], found = call_seek(
+            lanes[s, L_SEEK],
+            part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
+            part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
+            part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
+            candles,
+            firsts[market],
+            lanes[s, L_AHEAD],
+            stop,
+        )
+        lanes[s, L_SIGNAL] = lanes[s, L_AHEAD] - 1 if found != 0 else -1
+    return bool(lanes[s, L_SIGNAL] == j)
+
+
+@inlined
+def close_ahead(
+    tables: Tables, feed: Feed, books: Row, account: Row, work: Work, room: Room, log: Log, s: int, j: int
+) -> None:
+    """Close the candle of a strategy whose blocks run ahead: nothing is to be done where it is still or light."""
+    _, lanes, code, params, memory = tables
+    modes, book, (terms, bounds, _) = work[1], part(books, s * W_BOOK, W_BOOK), room
+    here = runs_to_signal(tables, feed, s, j)
+    if not here and modes[s] != LOUD:
+        book[B_HELD] += 1.0 if modes[s] == LIGHT else 0.0
+        bounds[s, N_SILENT] += 1.0
+        return
+    candle, order, reserved = part(feed[0], j * W_CANDLE, W_CANDLE), book[B_ORDER], book[B_RESERVED]
+    if modes[s] == STILL:
+        mark_still(book, candle)
+    seen, counters = float(lanes[s, L_DONE] + 1), lanes[s, L_MEMORY] + cell(code, lanes[s, L_CODE] + H_COUNTERS)
+    memory[counters - 2], memory[counters - 1] = seen, seen
+    bounds[s, N_EARLY] += 1.0 if seen < cell(params, lanes[s, L_PARAMS] + S_MIN_CANDLES) else 0.0
+    step(tables, books, account, candle, s, here, work[2], log, 0)
+    if book[B_ORDER] != order or book[B_RESERVED] != reserved:
+        write_terms(terms, s, book)
+        sum_terms(terms, account)
+    if quieten(part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]), book, bounds, s):
+        modes[s] = LIGHT
+
+
+@inlined
 def close_instant(
-    tables: Tables, books: Row, account: Row, candles: Row, work: Work, equity: Row, log: Log, d: int
+    tables: Tables, feed: Feed, books: Row, account: Row, work: Work, room: Room, equity: Row, log: Log, d: int
 ) -> int:
     """Close the candles strategy by strategy and note their equity; return the number of decisions."""
     lanes, where = tables[1], log[5]
-    rows, still, row, _ = work
+    rows, modes, row, _ = work
     for s in range(lanes.shape[0]):
         j = rows[lanes[s, L_MARKET]]
         if j < 0:
             continue
         where[0] = s
-        d = step(tables, books, account, part(candles, j * W_CANDLE, W_CANDLE), s, False, row, log, d)
+        if lanes[s, L_SEEK] != 0:
+            close_ahead(tables, feed, books, account, work, room, log, s, j)
+        else:
+            book, candle = part(books, s * W_BOOK, W_BOOK), part(feed[0], j * W_CANDLE, W_CANDLE)
+            if modes[s] == STILL:
+                mark_still(book, candle)
+            d = step(tables, books, account, candle, s, False, row, log, d)
+            write_terms(room[0], s, book)
         if books[s, B_ORDER] != ORDER_NONE:
-            still[s] = 0.0
+            modes[s] = LOUD
         equity[lanes[s, L_EQUITY] + lanes[s, L_DONE]] = books[s, B_EQUITY]
         lanes[s, L_DONE] += 1
     return d
+
+
+@inlined
+def tell_silent(tables: Tables, feed: Feed, books: Row, work: Work, bounds: Row, counts: Row) -> None:
+    """Count the closes at which nothing was to be done, and mark the books that are still."""
+    _, lanes, _, params, _ = tables
+    candles, firsts = feed[0], feed[1]
+    for s in range(lanes.shape[0]):
+        done = lanes[s, L_DONE]
+        if work[1][s] == STILL and done > 0:
+            row = firsts[lanes[s, L_MARKET]] + done - 1
+            mark_still(part(books, s * W_BOOK, W_BOOK), part(candles, row * W_CANDLE, W_CANDLE))
+        least = math.ceil(cell(params, lanes[s, L_PARAMS] + S_MIN_CANDLES)) - 1.0
+        silent, early = bounds[s, N_SILENT], bounds[s, N_EARLY]
+        begun = min(max(least, 0.0), float(done)) - min(max(least, 0.0), bounds[s, N_BEFORE])
+        warming = max(begun - early, 0.0) if silent > 0.0 else 0.0
+        counts[s, Z_WARMING] += warming
+        counts[s, Z_NO_SIGNALS] += silent - warming
 
 
 @inlined
@@ -288,15 +387,19 @@ def run_many(
     candles, fills, decisions, lanes, base_ms = feed[0], log[0], log[2], tables[1], float(tables[2][H_BASE_MS])
     n, d, k, size = 0, 0, start, lanes.shape[0]
     # Made here, the compiler knows that it overlaps no book: what is lent costs a third more.
-    terms, keep = np.zeros((size, TERMS)), decisions.shape[0] > 0
-    work[1][:] = 0.0
+    terms, bounds, end = np.zeros((size, TERMS)), np.zeros((size, W_BOUNDS)), np.full(1, -np.inf)
+    room, keep = (terms, bounds, end), decisions.shape[0] > 0
+    work[1][:] = LOUD
+    for s in range(size):
+        bounds[s, N_BEFORE] = lanes[s, L_DONE]
     while k < stop and n + MAX_FILLS * size <= fills.shape[0] and (not keep or d + 2 * size <= decisions.shape[0]):
         now_ms = take_instant(feed, base_ms, k, work[0], work[3])
-        n, d = open_instant(tables, books, account, candles, work, log, n, d)
-        settle_due(lanes, books, account, candles, work, terms, now_ms)
-        d = close_instant(tables, books, account, candles, work, equity, log, d)
+        n, d = open_instant(tables, books, account, candles, work, bounds, log, n, d)
+        settle_due(lanes, books, account, candles, work, room, now_ms)
+        d = close_instant(tables, feed, books, account, work, room, equity, log, d)
         curves[k, 0], curves[k, 1] = account[A_EQUITY], account[A_GROSS]
         curves[k, 2], curves[k, 3] = account[A_NET], account[A_OPEN]
         work[0][:] = -1
         k += 1
+    tell_silent(tables, feed, books, work, bounds, log[4])
     return k, n, d

@@ -58,7 +58,9 @@ from stratnb.kernels.risk import note_account_fall, note_fall, sum_account
 
 __all__ = [
     "catch_up",
+    "position_ends",
     "position_until",
+    "quiet_book",
     "quiet_equity",
     "quiet_prices",
     "rules_until",
@@ -101,10 +103,16 @@ def position_until(book: Row, candles: Row, i: int, stop: int, length_ms: float)
     """Return the first row from i on that must be settled in full for its position: its longest time, its funding."""
     if book[B_QUANTITY] == 0.0:
         return stop
+    return first_at(candles, i, stop, length_ms, position_ends(book) - length_ms)
+
+
+@helper
+def position_ends(book: Row) -> float:
+    """Return when a settlement does something for a position: its longest time, its funding; infinity for never."""
     time_ms = book[B_FUNDING_AT] if book[B_FUNDING_MS] > 0.0 else math.inf
     if book[B_OPENED_MS] + book[B_MAX_HOLDING] < time_ms:
         time_ms = book[B_OPENED_MS] + book[B_MAX_HOLDING]
-    return first_at(candles, i, stop, length_ms, time_ms - length_ms)
+    return float(time_ms)
 
 
 @helper
@@ -123,9 +131,7 @@ def quiet_equity(book: Row, account: Row) -> tuple[float, float]:
     Each side has a margin for the rounding of the account's sum.
     """
     shift = account[A_START] - book[B_CAPITAL]
-    high, worst = quiet_scope(book[B_PEAK_EQUITY], book, B_RISK)
-    worst = max(worst, loss_line(book[B_MAX_DAILY_LOSS], book[B_DAY_START]))
-    high = min(high, target_line(book, B_RISK, book[B_DAY_START]))
+    high, worst = quiet_book(book)
     high_a, worst_a = quiet_scope(account[A_PEAK], account, A_RISK)
     worst_a = max(worst_a, loss_line(account[A_MAX_DAILY_LOSS], account[A_DAY_START]))
     high_a = min(high_a, target_line(account, A_RISK, account[A_DAY_START]))
@@ -133,6 +139,14 @@ def quiet_equity(book: Row, account: Row) -> tuple[float, float]:
         worst = math.inf
     margin = MARGIN * (abs(account[A_START]) + abs(book[B_CAPITAL]) + abs(book[B_PEAK_EQUITY]) + abs(account[A_PEAK]))
     return min(high, high_a - shift) - margin, max(worst, worst_a - shift) + margin
+
+
+@helper
+def quiet_book(book: Row) -> tuple[float, float]:
+    """Return the same of a book alone, without a margin."""
+    high, worst = quiet_scope(book[B_PEAK_EQUITY], book, B_RISK)
+    worst = max(worst, loss_line(book[B_MAX_DAILY_LOSS], book[B_DAY_START]))
+    return min(high, target_line(book, B_RISK, book[B_DAY_START])), worst
 
 
 @helper

@@ -80,6 +80,9 @@ from stratnb.kernels.rules import fold_rules, start_day
 from stratnb.kernels.trade import equity_at, unrealized
 
 __all__ = [
+    "fixed_terms",
+    "mark_position",
+    "marked_terms",
     "note_account_fall",
     "note_fall",
     "note_sums",
@@ -87,7 +90,6 @@ __all__ = [
     "settle",
     "settle_book",
     "sum_account",
-    "terms_of",
 ]
 
 
@@ -106,8 +108,8 @@ def note_account_fall(account: Row, equity: float) -> None:
 
 
 @helper
-def mark(book: Row, candle: Row) -> None:
-    """Mark the book to the close, and to the candle's adverse extreme for the protections."""
+def mark_position(book: Row, candle: Row) -> None:
+    """Mark what the book holds to the close, and to the candle's adverse extreme for the protections."""
     held = book[B_QUANTITY]
     book[B_MARK] = candle[C_CLOSE]
     adverse = candle[C_CLOSE]
@@ -122,21 +124,34 @@ def mark(book: Row, candle: Row) -> None:
     book[B_ADVERSE] = adverse
     book[B_EQUITY] = equity_at(book, candle[C_CLOSE])
     book[B_EQUITY_LOW] = equity_at(book, adverse)
+
+
+@helper
+def mark(book: Row, candle: Row) -> None:
+    """Mark the book; its peak and drawdown follow."""
+    mark_position(book, candle)
     book[B_PEAK_EQUITY] = max(book[B_PEAK_EQUITY], book[B_EQUITY])
     note_fall(book, book[B_EQUITY])
 
 
 @helper
-def terms_of(book: Row) -> tuple[float, float, float, float, float, float, float, float]:
-    """Return what a book adds to the account: to equity, its low, free (two), gross, net, reserved, open positions."""
-    pnl = book[B_REALIZED] - book[B_COSTS]
+def marked_terms(book: Row) -> tuple[float, float, float, float, float]:
+    """Return what of a book's part of the account moves with its mark: of equity, its low, free, gross, net."""
     return (
         book[B_EQUITY] - book[B_CAPITAL],
         book[B_EQUITY_LOW] - book[B_CAPITAL],
-        pnl - abs(book[B_QUANTITY]) * book[B_AVERAGE] / book[B_LEVERAGE] - book[B_RESERVED],
         unrealized(book, book[B_MARK]) if book[B_LINEAR] != 0.0 else 0.0,
         abs(book[B_QUANTITY]) * book[B_MARK],
         book[B_QUANTITY] * book[B_MARK],
+    )
+
+
+@helper
+def fixed_terms(book: Row) -> tuple[float, float, float]:
+    """Return what of a book's part of the account does not: of free, reserved, open positions."""
+    pnl = book[B_REALIZED] - book[B_COSTS]
+    return (
+        pnl - abs(book[B_QUANTITY]) * book[B_AVERAGE] / book[B_LEVERAGE] - book[B_RESERVED],
         book[B_RESERVED],
         1.0 if book[B_QUANTITY] != 0.0 or book[B_ORDER] == ORDER_ENTRY else 0.0,
     )
@@ -166,7 +181,7 @@ def sum_account(books: Row, account: Row) -> None:
     for s in range(books.shape[0]):
         if books[s, B_USED] == 0.0:
             continue
-        a, b, c, d, e, f, g, h = terms_of(books[s])
+        (a, b, d, e, f), (c, g, h) = marked_terms(books[s]), fixed_terms(books[s])
         equity, low, free = equity + a, low + b, free + c + d
         gross, net, reserved, opened = gross + e, net + f, reserved + g, opened + h
     note_sums(account, equity, low, free, gross, net, reserved, opened)
@@ -261,20 +276,23 @@ def settle(books: Row, account: Row, candles: Row, fresh: Row, now_ms: float) ->
     if inside > account[A_DAY]:
         start_day(account, A_STATE, A_RISK, inside, account[A_EQUITY])
     sum_account(books, account)
-    return fired | protect(books, account, news, margin, inside, now_ms)
+    return fired | protect(books, account, news, margin, inside, now_ms, False)
 
 
 @helper
-def protect(books: Row, account: Row, news: float, margin: float, inside: float, now_ms: float) -> int:
+def protect(books: Row, account: Row, news: float, margin: float, inside: float, now_ms: float, quiet: bool) -> int:
     """Evaluate the account's protections on its sums, begin the day that comes, release what ends; as `settle`.
 
-    `margin` is what the positions with a common margin must keep.
+    `margin` is what the positions with a common margin must keep. It is `quiet` while no day begins, nothing ends and
+    no entry waits.
     """
     fired = 0
     if margin > 0.0 and account[A_EQUITY_LOW] <= margin:
         liquidate_cross(books, account)
         fired |= 1
     fired |= settle_account(books, account, news, now_ms)
+    if quiet and fired == 0:
+        return 0
     if now_ms == (inside + 1.0) * DAY_MS and account[A_DAY] < inside + 1.0:
         turn_midnight(books, account, inside + 1.0)
     release_due(books, account, now_ms)

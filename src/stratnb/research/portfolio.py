@@ -34,6 +34,7 @@ __all__ = ["Portfolio", "portfolio"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+DONE = LANE_COLUMNS.index("done")
 
 
 @dataclass(slots=True)
@@ -56,6 +57,13 @@ class _Rows:
         """Return all rows in the order in which they happened, and their strategies."""
         rows, owners = [self.buffer[:0], *self.parts], [self.owners[:0], *self.parts_owners]
         return np.concatenate(rows), np.concatenate(owners)
+
+    def by_owner(self, count: int) -> list[Floats]:
+        """Return the rows of each strategy in the order in which they happened."""
+        rows, owners = self.whole()
+        order = np.argsort(owners, kind="stable")
+        ends = np.cumsum(np.bincount(owners, minlength=count))
+        return np.split(rows[order], ends[:-1])
 
 
 class _Run:
@@ -82,15 +90,18 @@ class _Run:
         numbers = np.array([each.number for each in made])
         self.equity_at = _starts(sizes[numbers])
         places = [column for _, starts, lengths in flat for column in (starts, lengths)]
+        calls = np.tile(loop.parts(), (n, 1))
+        seeks, fills, calls[:, loop.CLOSE] = closes([each.plan for each in made], len(feed), "scan" if keep else tier)
         columns = [numbers, *places, widths, self.equity_at, np.zeros(n, np.int64)]
+        columns += [seeks, fills, _starts(sizes)[numbers], np.full(n, -1)]
         self.lanes = np.ascontiguousarray(np.stack(columns, axis=1), np.int64)
         assert self.lanes.shape[1] == len(LANE_COLUMNS)
-        calls = np.tile(loop.parts(), (n, 1))
-        calls[:, loop.CLOSE] = closes([each.plan for each in made], len(feed), "scan" if keep else tier)
         self.tables = (calls, self.lanes, *(table for table, _, _ in flat))
         memory, starts, lengths = flat[2]
         self.memories = [memory[start : start + length] for start, length in zip(starts, lengths, strict=True)]
-        self.rows = (np.concatenate([each.table() for each in feed.series]), _starts(sizes), *feed.merged())
+        tables = [each.table() for each in feed.series]
+        rows = np.concatenate(tables) if len(tables) > 1 else tables[0]
+        self.rows = (rows, _starts(sizes), *feed.merged())
         self.equity, self.curves = np.empty(sizes[numbers].sum()), np.empty((len(feed), len(CURVES)))
         room = max(FILL_BUFFER, 2 * at.MAX_FILLS * n)
         self.fills = _Rows(np.empty((room, at.W_FILL)), np.empty(room, np.int64))
@@ -128,23 +139,23 @@ class _Run:
                 rows = close_at_end(each.plan, self.books, s, self.account, each.candles.table()[-1])
                 self.fills.buffer[: len(rows)], self.fills.owners[: len(rows)] = rows, s
                 self.fills.keep(len(rows))
-                self.equity[self.equity_at[s] + self.lanes[s, -1] - 1] = self.books[s, at.B_EQUITY]
+                self.equity[self.equity_at[s] + self.lanes[s, DONE] - 1] = self.books[s, at.B_EQUITY]
         self.curves[-1] = self.account[[at.A_EQUITY, at.A_GROSS, at.A_NET, at.A_OPEN]]
 
     def results(self) -> dict[str, Backtest]:
         """Return what each strategy did, by label."""
-        fills, decisions = self.fills.whole(), self.decisions.whole()
-        return {each.label: self._result(s, each, fills, decisions) for s, each in enumerate(self.made)}
+        fills, decisions = self.fills.by_owner(len(self.made)), self.decisions.by_owner(len(self.made))
+        return {each.label: self._result(s, each, fills[s], decisions[s]) for s, each in enumerate(self.made)}
 
-    def _result(self, s: int, each: Instance, fills: tuple[Floats, Ints], decisions: tuple[Floats, Ints]) -> Backtest:
-        start, done = int(self.equity_at[s]), int(self.lanes[s, -1])
+    def _result(self, s: int, each: Instance, fills: Floats, decisions: Floats) -> Backtest:
+        start, done = int(self.equity_at[s]), int(self.lanes[s, DONE])
         return Backtest(
             plan=each.plan,
             candles=each.candles,
             capital=float(self.books[s, at.B_CAPITAL]),
             equity_curve=self.equity[start : start + done],
-            fill_rows=fills[0][fills[1] == s],
-            decision_rows=np.ascontiguousarray(decisions[0][decisions[1] == s, : each.width]),
+            fill_rows=fills,
+            decision_rows=np.ascontiguousarray(decisions[:, : each.width]),
             reasons=each.plan.counts(list(self.counts[s])),
             book=self.books[s],
             account=self.account,

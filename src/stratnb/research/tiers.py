@@ -13,11 +13,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from stratnb.errors import ConfigError
 from stratnb.kernels.beside import compiled_since, tell
 from stratnb.kernels.close import close_candle
-from stratnb.kernels.fused import Uninlinable, closer, fused, is_fused, is_usable, structure_key
-from stratnb.kernels.jit import Kernel
+from stratnb.kernels.fused import Uninlinable, ahead_closer, closer, fused, is_fused, is_usable, structure_key
+from stratnb.kernels.jit import Ints, Kernel
 from stratnb.strategy.plan import Plan
 
 __all__ = ["Tier", "check_tier", "closes", "compiling", "generated_loop", "pays", "usable"]
@@ -56,23 +58,32 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
     return loop if (tier == "fused" or pays(loop, candles)) and usable([loop]) else None
 
 
-def closes(plans: Sequence[Plan], instants: int, tier: Tier = "auto") -> list[int]:
-    """Return the address of what each of several plans does at a close: the generated one where that pays."""
+def closes(plans: Sequence[Plan], instants: int, tier: Tier = "auto") -> tuple[Ints, Ints, Ints]:
+    """Return what each of several plans calls at a close, generated where that pays: addresses of search, fills, close.
+
+    The first two are 0 where the blocks go with the account.
+    """
     users = Counter(structure_key(plan.code, plan.params, plan.kernels) for plan in plans)
-    return [_close(plan, instants, users, tier) for plan in plans]
+    found = [_closes(plan, instants, users, tier) for plan in plans]
+    seeks, fills, own = np.array(found, np.int64).T
+    return seeks, fills, own
 
 
-def _close(plan: Plan, instants: int, users: Counter[tuple[object, ...]], tier: Tier) -> int:
-    """Return the address of one plan's close; `users` counts the plans of each structure."""
-    if tier != "scan":
+def _closes(plan: Plan, instants: int, users: Counter[tuple[object, ...]], tier: Tier) -> tuple[int, ...]:
+    """Return the addresses of one plan's search, fills and close; `users` counts the plans of each structure."""
+    for make in () if tier == "scan" else (ahead_closer, _closer):
         try:
-            own = closer(plan.code, plan.params, plan.kernels)
+            own = make(plan.code, plan.params, plan.kernels)
         except Uninlinable:
-            return close_candle.address()
+            continue
         work = instants * users[structure_key(plan.code, plan.params, plan.kernels)]
-        if (tier == "fused" or pays(own, work)) and usable([own]):
-            return own.address()
-    return close_candle.address()
+        if (tier == "fused" or all(pays(each, work) for each in own)) and usable(own):
+            return (0,) * (3 - len(own)) + tuple(each.address() for each in own)
+    return 0, 0, close_candle.address()
+
+
+def _closer(*of: Any) -> tuple[Kernel[..., Any], ...]:
+    return (closer(*of),)
 
 
 def pays(loop: Kernel[..., Any], work: int, whole: int = 0) -> bool:
