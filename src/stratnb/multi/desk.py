@@ -419,7 +419,8 @@ class Desk:
         task.add_done_callback(self._trims.discard)
 
     def notify(self, level: Level, text: str, key: str | None) -> None:
-        """Send a message; a notifier that fails changes nothing."""
+        """Log and send a message; a notifier that fails changes nothing."""
+        log.info("%s%s: %s", f"{key} " if key else "", level, text)
         if self.services.notifier is None:
             return
         try:
