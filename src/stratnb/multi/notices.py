@@ -87,9 +87,10 @@ class Notices:
     def close(self) -> None:
         """Tell what is left, and that a running engine ends."""
         self.tell()
-        if self._running and self._desk is not None:
+        desk = self._desk
+        if self._running and desk is not None:
             self._running = False
-            self._desk.notify("info", messages.engine_stopped(self.name, "it was closed"), None)
+            self._try(lambda: desk.notify("info", messages.engine_stopped(self.name, "it was closed"), None))
 
     def _try(self, make: Callable[[], None]) -> None:
         try:
@@ -186,6 +187,7 @@ class Notices:
     def _denied(self, desk: Desk, event: Event) -> None:
         """Tell the first denial of a kind within an hour of the feed's clock."""
         code, rule = str(event.payload["code"]), str(event.payload.get("rule") or "")
+        rule = "" if rule == code else rule
         kind = str(event.strategy_id), code, rule
         before = self._denied_ns.get(kind)
         if before is None or not 0 <= event.ts_ns - before < HOUR_NS:
