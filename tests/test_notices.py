@@ -136,6 +136,18 @@ def test_a_position_that_opens_and_closes_within_an_instant_is_told_as_closed() 
     assert bell.of("opened") == [] and len(bell.of("closed long 1")) == 1
 
 
+def test_a_position_that_is_closed_with_its_strategy_is_told() -> None:
+    bell = Messages()
+    with engine_on(TRADE, bell) as engine:
+        (key,) = loaded(engine, document())
+        engine.step(3)
+        held = engine.desk.lane(key).context.book
+        engine.remove(key, policy="close")
+        (trade,) = held.trades()
+    (text,) = bell.of("closed")
+    assert f"{trade.pnl:.6g} USDT" in text and "by manual" in text
+
+
 def test_a_kind_of_denial_is_told_once_an_hour() -> None:
     bell = Messages()
     with engine_on(flat(200, volume=LONG), bell) as engine:

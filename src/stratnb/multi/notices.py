@@ -78,11 +78,13 @@ class Notices:
         heard, desk = self._heard, self._desk
         if heard is None or desk is None:
             return
-        if len(heard):
-            for event in heard.take():
-                self._try(lambda event=event: self._hear[event.type](desk, event))  # type: ignore[misc]
-            self._eased.clear()
-        self._try(lambda: self._look_at_day(desk))
+        events = heard.take() if len(heard) else []
+        if not desk.is_heard:
+            return
+        for event in events:
+            self._try(self._hear[event.type], desk, event)
+        self._eased.clear()
+        self._try(self._look_at_day, desk)
 
     def close(self) -> None:
         """Tell what is left, and that a running engine ends."""
@@ -90,11 +92,11 @@ class Notices:
         desk = self._desk
         if self._running and desk is not None:
             self._running = False
-            self._try(lambda: desk.notify("info", messages.engine_stopped(self.name, "it was closed"), None))
+            self._try(self._ended, desk, "it was closed")
 
-    def _try(self, make: Callable[[], None]) -> None:
+    def _try(self, make: Callable[..., None], *given: Any) -> None:
         try:
-            make()
+            make(*given)
         except Exception:
             log.exception("a message could not be made")
 
@@ -113,7 +115,9 @@ class Notices:
 
     def _stopped(self, desk: Desk, event: Event) -> None:
         self._running = False
-        reason = "every position was closed" if event.payload.get("flatten") else "positions stay as they are"
+        self._ended(desk, "every position was closed" if event.payload.get("flatten") else "positions stay as they are")
+
+    def _ended(self, desk: Desk, reason: str) -> None:
         desk.notify("info", messages.engine_stopped(self.name, reason), None)
 
     def _failed(self, desk: Desk, event: Event) -> None:
@@ -126,15 +130,17 @@ class Notices:
 
     def _activated(self, desk: Desk, event: Event) -> None:
         """Tell an activation; that of a switch is told as the switch."""
-        if not event.payload.get("from_id") and event.strategy_id is not None:
-            desk.notify("info", messages.activated(desk.registry.get(event.strategy_id).symbol), event.strategy_id)
+        key = str(event.strategy_id)
+        if not event.payload.get("from_id") and desk.registry.has(key):
+            desk.notify("info", messages.activated(desk.registry.get(key).symbol), key)
 
     def _switched(self, desk: Desk, event: Event) -> None:
         told = event.payload
-        took_ms = told.get("duration_ms")
-        desk.notify(
-            "info", messages.switched(told["from_id"], policy=told["policy"], took_ms=took_ms), event.strategy_id
-        )
+        if not told["from_id"]:  # a restart finished an activation
+            self._activated(desk, event)
+            return
+        text = messages.switched(told["from_id"], policy=told["policy"], took_ms=told.get("duration_ms"))
+        desk.notify("info", text, event.strategy_id)
 
     def _not_switched(self, desk: Desk, event: Event) -> None:
         told = event.payload
@@ -159,11 +165,14 @@ class Notices:
         desk.notify("info", messages.position_opened(held, leverage=leverage, quote=quote, spoken=spoken), key)
 
     def _closed(self, desk: Desk, event: Event) -> None:
-        key = str(event.strategy_id)
-        if not desk.knows(key):
+        key, told = str(event.strategy_id), event.payload
+        quote = desk.exchange.market(str(event.symbol)).quote
+        if not desk.knows(key):  # it was removed since
+            words = {name: told[name] for name in ("price", "reason", "pnl")}
+            desk.notify("info", messages.position_gone(str(event.symbol), **words, quote=quote), key)
             return
         book = desk.lane(key).context.book
-        fills, quote = book.fills_of(int(event.payload["trade_no"])), desk.exchange.market(book.symbol).quote
+        fills = book.fills_of(int(told["trade_no"]))
         targets = sum(fill.reason.startswith("target_") for fill in fills)
         for trade in round_trips(fills):
             multiple = trade.r_multiple(_first_stop(book, trade))

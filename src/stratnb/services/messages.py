@@ -24,6 +24,7 @@ __all__ = [
     "limits_changed",
     "paused",
     "position_closed",
+    "position_gone",
     "position_opened",
     "resumed",
     "risk_changed",
@@ -128,6 +129,11 @@ def position_closed(trade: Trade, *, r_multiple: float | None, targets: int, quo
             f"targets hit {targets}, held {_lasting(held_s)}",
         )
     )
+
+
+def position_gone(symbol: str, *, price: float, reason: str, pnl: float, quote: str) -> str:
+    """Return the end of a position whose strategy is not loaded any more; the result is after costs."""
+    return f"closed {symbol} at {_number(price)} by {reason}, pnl {_signed(pnl)} {quote}"
 
 
 def entry_denied(code: str, *, rule: str, value: float | None, limit: float | None) -> str:
