@@ -193,14 +193,18 @@ class Exit(Block):
     """A block that gives a stop price (`out[0]`, NaN for none) and an exit wish (`out[1]`, 1 for leave).
 
     It is stepped once when a position is armed at its fill price (`position.fresh` is 1) and at every primary close
-    while the position is open; its memory is zeroed when a position is armed. Target blocks add `targets` pairs of
-    outputs after the first two: price and share of the original quantity.
+    while the position is open; its memory is zeroed when a position is armed. Target blocks add pairs of outputs after
+    the first two: price and share of the original quantity.
     """
 
     role: ClassVar[Role] = "exit"
     outputs: ClassVar[tuple[str, ...]] = ("stop", "exit")
     reason: ClassVar[str] = ""
     limits_loss: ClassVar[bool] = False
+
+    def target_count(self) -> int:
+        """Return how many pairs of price and share it fills at most."""
+        return (len(self.outputs) - 2) // 2
 
 
 def find(role: Role, kind: str) -> type[Block]:

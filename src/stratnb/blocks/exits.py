@@ -125,19 +125,23 @@ class TakeProfit(Exit, kind="take_profit"):
         return 3
 
     def p(self) -> list[float]:
-        """Return basis and period, then eight rows of (at, close, on_hit mask), padded with NaN."""
+        """Return basis and number of targets, then eight rows of (at, close, on_hit mask), padded with NaN."""
         rows = [[level.at, level.close, _mask(level)] for level in self.levels]
         rows += [[math.nan] * 3] * (MAX_TARGETS - len(rows))
         return [
             float(("fraction", "r", "atr").index(self.basis)),
-            float(self.period),
+            float(len(self.levels)),
             *(v for row in rows for v in row),
         ]
 
+    def target_count(self) -> int:
+        """Return the number of targets."""
+        return len(self.levels)
+
     @classmethod
     def choices(cls) -> tuple[int, ...]:
-        """Return the basis."""
-        return (0,)
+        """Return the basis and the number of targets."""
+        return (0, 1)
 
     @staticmethod
     @kernel
@@ -150,7 +154,7 @@ class TakeProfit(Exit, kind="take_profit"):
                 unit = abs(x[1] - x[3])
             elif p[0] == 2.0:
                 unit = x[4]
-            for k in range(8):
+            for k in range(int(p[1])):
                 out[2 + 2 * k] = x[1] + x[0] * p[2 + 3 * k] * unit
                 out[3 + 2 * k] = p[3 + 3 * k]
 

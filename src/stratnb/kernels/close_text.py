@@ -77,7 +77,7 @@ class CloseText(LoopText):
         filters = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)]
         counters = int(self.code[at.H_COUNTERS])
         constants = {"TOTAL": counters - 2, "SEEN": counters - 1, "PRIMARY_MS": float(self.length(at.PRIMARY))}
-        text = FRAME.replace("@SIGNALS", self.signals())
+        text = FRAME.replace("@SIGNALS", self.signals(self.analyzers()))
         frame = filled(
             text,
             LOADS=self._begins(made),

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "folded", "whole", "without"]
+__all__ = ["LONGEST", "aged", "folded", "whole", "without"]
 
 LONGEST = 128  # how many statements a loop may become that is written out
 COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
@@ -66,6 +66,16 @@ def without(values: Mapping[str, float], lines: Sequence[str]) -> list[str]:
     statements = [put.visit(node) for node in ast.parse("\n".join(lines)).body]
     made = [ast.fix_missing_locations(node) for node in _flat([folder.visit(node) for node in statements])]
     return [line for node in made for line in ast.unparse(node).splitlines()]
+
+
+def aged(counter: str, age: int, lines: Sequence[str]) -> list[str]:
+    """Return lines in which a counter is known to have reached an age: comparisons with less are decided."""
+    statements = ast.parse("\n".join(lines)).body
+    if _has_power(statements):
+        return list(lines)
+    folder, decided = _Folder("", {}, {}, ()), _Decided(counter, age)
+    made = _flat([folder.visit(decided.visit(node)) for node in statements])
+    return [line for node in made for line in ast.unparse(ast.fix_missing_locations(node)).splitlines()]
 
 
 def _has_power(statements: Sequence[ast.stmt]) -> bool:
@@ -219,6 +229,21 @@ class _Put(ast.NodeTransformer):
         if node.id not in self.values or not isinstance(node.ctx, ast.Load):
             return node
         return ast.copy_location(ast.Constant(value=self.values[node.id]), node)
+
+
+class _Decided(ast.NodeTransformer):
+    """Decides comparisons of a counter that has reached an age."""
+
+    def __init__(self, counter: str, age: int) -> None:
+        self.counter, self.age = counter, age
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """Compare with the age, where that decides."""
+        least = _constant(node.comparators[0])
+        own = isinstance(node.left, ast.Name) and node.left.id == self.counter and len(node.ops) == 1
+        if not own or least is None or least >= self.age or type(node.ops[0]) not in COMPARED:
+            return self.generic_visit(node)
+        return ast.copy_location(ast.Constant(value=COMPARED[type(node.ops[0])](self.age, least)), node)
 
 
 def _is_nothing(node: ast.expr) -> bool:

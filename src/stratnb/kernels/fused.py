@@ -20,6 +20,7 @@ from numba import types
 
 from stratnb.kernels import close, decide, drive, layout, levels, limits, orders, protections, quiet, risk, trade
 from stratnb.kernels.address import cell, put
+from stratnb.kernels.ahead_text import AheadText
 from stratnb.kernels.choices import all_chosen, shared_table
 from stratnb.kernels.close_text import CloseText
 from stratnb.kernels.column_text import column_text
@@ -27,8 +28,9 @@ from stratnb.kernels.digest import digest_of
 from stratnb.kernels.inline import Uninlinable
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Kernel, PythonKernel, Row, cache_folder
 from stratnb.kernels.loop import FALL, SETTLE, call_fall, call_settle
-from stratnb.kernels.loop_frame import INSIDE, WORK
+from stratnb.kernels.loop_frame import CLEAR, INSIDE, KNOWN, WORK
 from stratnb.kernels.loop_text import LoopText
+from stratnb.kernels.plan_table import PlanTable
 
 __all__ = [
     "COLUMN",
@@ -46,7 +48,7 @@ __all__ = [
 WHOLE = types.int64
 PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
 SIGNATURE = PAIR(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8, F8)
-COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2, WHOLE)
+COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2)
 PARTS: dict[str, Any] = {
     "aggregate": decide.aggregate,
     "apply_fill": trade.apply_fill,
@@ -76,6 +78,7 @@ PARTS: dict[str, Any] = {
     "position_until": quiet.position_until,
     "put": put,
     "quiet_equity": quiet.quiet_equity,
+    "quiet_prices": quiet.quiet_prices,
     "return_of": levels.return_of,
     "rules_until": quiet.rules_until,
     "show_position": levels.show_position,
@@ -84,10 +87,13 @@ PARTS: dict[str, Any] = {
     "sum_account": risk.sum_account,
     "takes_news": quiet.takes_news,
     "tightened": levels.tightened,
+    "undisturbed": quiet.undisturbed,
     "untouched": trade.untouched,
     "worth": trade.worth,
+    "CLEAR": CLEAR,
     "FALL": FALL,
     "INSIDE": INSIDE,
+    "KNOWN": KNOWN,
     "SETTLE": SETTLE,
     "WORK": WORK,
     "np": np,
@@ -109,7 +115,8 @@ def source_of(
     """Return the source of a structure's loop and the objects that it names; raises `Uninlinable`."""
     if any(isinstance(kernel, PythonKernel) for kernel in kernels):
         raise Uninlinable("a block is stepped in plain Python")
-    text = LoopText(code, params, [kernel.function for kernel in kernels], given)
+    kind = AheadText if PlanTable(code).runs_ahead() else LoopText
+    text = kind(code, params, [kernel.function for kernel in kernels], given)
     return text.text(), text.names
 
 
@@ -151,20 +158,18 @@ def structure_key(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) 
 
 
 def column_maker(
-    kernel: Kernel[..., Any], inputs: Sequence[int], required: int, outs: int, chosen: Mapping[int, float]
+    kernel: Kernel[..., Any], inputs: Sequence[int], required: int, outs: int, chosen: Mapping[int, float], lanes: int
 ) -> Kernel[..., Any]:
-    """Return a loop that fills the columns of one block over a stretch of candles, for many strategies to read.
+    """Return a loop that fills columns of one block over a stretch of candles, for many strategies to read.
 
-    `inputs` are columns of a candle, or -1 for a row of `columns`, of which the first `required` must be finite;
-    parameters that are `chosen` are numbers of its text. It takes (p, state, candles, start, stop, rows, columns, out):
-    the block's parameters, its memory and one cell more
-    for the counter, which row each input is, and the first row to fill. Raises `Uninlinable`.
+    `inputs`, `required`, `outs`, `chosen` and `lanes` are those of `column_text`. It takes (params, memory, candles,
+    start, stop, places, columns). Raises `Uninlinable`.
     """
-    key = (kernel, tuple(inputs), required, outs, tuple(chosen.items()))
+    key = (kernel, tuple(inputs), required, outs, tuple(chosen.items()), lanes)
     if key not in _makers:
         if isinstance(kernel, PythonKernel):
             raise Uninlinable("a block is stepped in plain Python")
-        source, names = column_text(kernel.function, inputs, required, outs, chosen)
+        source, names = column_text(kernel.function, inputs, required, outs, chosen, lanes)
         _makers[key] = _kernel(source, names, COLUMN)
     return _makers[key]
 

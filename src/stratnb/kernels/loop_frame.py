@@ -15,6 +15,7 @@ __all__ = [
     "ARM",
     "ASKED",
     "CATCH",
+    "CLEAR",
     "DECIDE",
     "FALLS",
     "FIND",
@@ -22,6 +23,7 @@ __all__ = [
     "GROUP",
     "HEED",
     "INSIDE",
+    "KNOWN",
     "NATR",
     "PASSES",
     "POSITION",
@@ -32,7 +34,10 @@ __all__ = [
 ]
 
 INSIDE = 1 + at.W_CANDLE
-WORK = INSIDE + 1  # cells of `work` before the rows of given columns: a flag, a candle, at how many closes it held
+CLEAR, KNOWN = INSIDE + 1, INSIDE + 2
+# Cells of `work` before the rows of given columns: a flag, a candle, at how many closes it held; of candles that were
+# stepped ahead of the account how many are without a signal, and whether the one after them has one.
+WORK = KNOWN + 1
 FRAME = """
 def run(calls, code, params, memory, books, account, candles, start, stop, equity, fills, columns, counts, work):
     book, fresh, group, decision = books[0], work[:1], work[1 : 1 + W_CANDLE], work[WORK + GIVEN :]

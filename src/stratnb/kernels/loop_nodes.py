@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from stratnb.kernels import layout as at
 from stratnb.kernels.choices import chosen, shared_table
+from stratnb.kernels.folding import aged
 from stratnb.kernels.inline import Inlined, inline
-from stratnb.kernels.jit import Ints, Row
+from stratnb.kernels.jit import Row
+from stratnb.kernels.plan_table import PlanTable
 
-__all__ = ["ALWAYS_FINITE", "SIGNAL", "SIZED", "LoopNodes", "Node", "indented"]
+__all__ = ["AGE", "ALWAYS_FINITE", "SIGNAL", "SIZED", "LoopNodes", "Node", "indented"]
 
+AGE = 16  # candles after which a block is taken for one that has begun
 SIGNAL = range(at.R_DIRECTION, at.R_SHORT + 1)
 SIZED = range(at.R_STOP_PRICE, at.R_FEES + 1)
 ALWAYS_FINITE = frozenset(range(at.R_MINUTE + 1))
@@ -43,19 +46,19 @@ class Node:
 
 
 @dataclass(slots=True)
-class LoopNodes:
+class LoopNodes(PlanTable):
     """The table of a plan, the choices among its parameters, and the steps of its nodes, as text.
 
     `given` are nodes whose outputs are read from `columns` (one row an output, one column a candle of the call)
     instead of being computed. Raises `Uninlinable` for a step that cannot be written out.
     """
 
-    code: Ints
     params: Row
     steps: Sequence[Callable[..., None]]
     given: frozenset[int] = frozenset()
     names: dict[str, Any] = field(default_factory=dict)
     nodes: dict[int, Node] = field(default_factory=dict)
+    ahead: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Read the nodes."""
@@ -69,31 +72,21 @@ class LoopNodes:
         """Return the columns of the row that `columns` holds, in the order of its rows."""
         return [self.record(k, at.N_OUT) + j for k in sorted(self.given) for j in range(self.record(k, at.N_OUTS))]
 
-    def record(self, k: int, cell: int) -> int:
-        """Return a number of a node in the table."""
-        return int(self.code[self.code[at.H_NODES] + k * at.W_NODE + cell])
+    def column(self, k: int, column: int) -> str:
+        """Return the local that is a column for a node: a candle to which blocks ran ahead is not the account's."""
+        return f"{'a' if self.ahead and k in self.of_candles() and column in self.of_candle() else 'c'}{column}"
 
     def place(self, k: int, cell: int) -> str:
         """Return where the table says a number of a node at run time: sizes of memory go by parameters."""
         return f"code[{int(self.code[at.H_NODES]) + k * at.W_NODE + cell}]"
 
-    def segment(self, segment: int) -> range:
-        """Return the nodes of a segment."""
-        first = at.H_SEGMENTS + 2 * segment
-        return range(int(self.code[first]), int(self.code[first + 1]))
-
-    def length(self, role: int) -> int:
-        """Return the milliseconds of a role's timeframe, 0 without one."""
-        return int(self.code[at.H_TIMEFRAMES + role])
-
     def _node(self, k: int) -> Node:
         """Read one node of the table and turn its step into statements."""
-        first, out = self.record(k, at.N_LIST), self.record(k, at.N_OUT)
-        inputs = tuple(int(c) for c in self.code[first : first + self.record(k, at.N_INPUTS)])
+        inputs, out = self.inputs(k), self.record(k, at.N_OUT)
 
         def _cell(array: str, index: int) -> str:
             if array == "x":
-                return f"c{inputs[index]}" if index < len(inputs) else "nan"  # of a choice that has no such input
+                return self.column(k, inputs[index]) if index < len(inputs) else "nan"  # a choice without such an input
             return f"c{out + index}" if array == "out" else f"{array[0]}{k}_{index}"
 
         return Node(
@@ -150,16 +143,20 @@ class LoopNodes:
                 lines.append(f"{counter} = float(i{node.k})" if save else f"i{node.k} = int({counter})")
         return lines
 
-    def asked(self, node: Node) -> list[str]:
-        """Return the conditions on which a node is stepped."""
+    def asked(self, node: Node, given: Collection[int] = ()) -> list[str]:
+        """Return the conditions on which a node is stepped; columns that are `given` are known to be finite."""
         finite = ALWAYS_FINITE if node.k >= self.segment(at.PRIMARY).start else frozenset()  # a first candle closed
         finite |= HELD_FINITE if node.k in self.segment(at.SEG_EXITS) else frozenset()
-        return [f"isfinite(c{c})" for c in node.inputs[: node.required] if c not in finite]
+        finite |= frozenset(given)
+        return [f"isfinite({self.column(node.k, c)})" for c in node.inputs[: node.required] if c not in finite]
 
     def is_steady(self, node: Node) -> bool:
         """Tell whether a node is stepped at each base candle, so that its counter goes with the candles."""
-        on_candles = node.k in range(self.segment(at.PRIMARY).stop)
-        return on_candles and self.is_plain() and not self.asked(node)
+        return node.k in self.of_candles() and self.is_plain() and not self.asked(node)
+
+    def index(self, node: Node) -> str:
+        """Return the local that is the row of the candle at which a node is stepped."""
+        return "ahead" if self.ahead and node.k in self.of_candles() else "i"
 
     def outputs(self, node: Node) -> list[str]:
         """Write a node's outputs into the row."""
@@ -167,21 +164,25 @@ class LoopNodes:
             return []
         return [f"memory[{node.out + j}] = c{node.out + j}" for j in range(node.outs)]
 
-    def stepped(self, node: Node) -> list[str]:
-        """Return one step of a node on the present columns."""
+    def stepped(self, node: Node, *, swift: bool = False) -> list[str]:
+        """Return one step of a node on the present columns; a `swift` one where all that is given is finite.
+
+        There it has also seen AGE candles.
+        """
         if node.k in self.given:
             place = self.given_columns().index(node.out)
-            return [f"c{node.out + j} = cell(columns, k{place + j} + i)" for j in range(node.outs)]
+            return [f"c{node.out + j} = cell(columns, k{place + j} + {self.index(node)})" for j in range(node.outs)]
         k, lines = node.k, []
         if node.is_array("out"):
             lines += [f"for j_ in range({node.outs}):", f"    out{k}[j_] = {node.blank}"]
         else:
             lines += [f"c{node.out + j} = {node.blank}" for j in range(node.outs)]
         if node.is_array("x"):
-            lines += [f"x{k}[{j}] = c{column}" for j, column in enumerate(node.inputs)]
-        asked, body = self.asked(node), list(node.made.lines)
+            lines += [f"x{k}[{j}] = {self.column(k, column)}" for j, column in enumerate(node.inputs)]
+        asked, body = self.asked(node, self.given_columns() if swift else ()), list(node.made.lines)
+        body = aged(f"i{k}", AGE, body) if swift and node.made.reads_number else body
         if node.made.reads_number:
-            body = [f"i{k} = b{k} + i", *body] if self.is_steady(node) else [*body, f"i{k} += 1"]
+            body = [f"i{k} = b{k} + {self.index(node)}", *body] if self.is_steady(node) else [*body, f"i{k} += 1"]
         lines += [f"if {' and '.join(asked)}:", *indented(body)] if asked else body
         if node.is_array("out"):
             lines += [f"c{node.out + j} = out{k}[{j}]" for j in range(node.outs)]
@@ -190,10 +191,6 @@ class LoopNodes:
     def uses(self, nodes: Iterable[Node]) -> set[int]:
         """Return the columns that nodes read."""
         return {column for node in nodes if node.k not in self.given for column in node.inputs}
-
-    def is_plain(self) -> bool:
-        """Tell whether every role closes with each base candle."""
-        return all(self.length(role) in (0, self.code[at.H_BASE_MS]) for role in range(at.PRIMARY + 1))
 
 
 def indented(lines: Iterable[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from stratnb.kernels import layout as at
@@ -28,7 +29,7 @@ from stratnb.kernels.loop_frame import (
 )
 from stratnb.kernels.loop_nodes import SIGNAL, SIZED, LoopNodes, Node, indented
 
-__all__ = ["SHOWN", "LoopText", "filled"]
+__all__ = ["CANDLE", "MINUTE", "SHOWN", "LoopText", "filled"]
 
 CANDLE = ("o_", "h_", "l_", "k_", "v_", "t_")
 SHOWN = {
@@ -45,6 +46,7 @@ SHOWN = {
     at.R_MINUTES: ("minutes_since(book[B_OPENED_MS], c5 + PRIMARY_MS)", "0.0", "0.0"),
     at.R_FRESH: ("0.0", "0.0", "1.0"),
 }  # a column of the position: while it is held, flat, and when it is armed
+MINUTE = f"c{at.R_MINUTE} = minute_of_week(c{at.R_TIME} + PRIMARY_MS)"
 
 
 @dataclass(slots=True)
@@ -70,12 +72,12 @@ class LoopText(LoopNodes):
         frame = filled(
             FRAME,
             LOADS=self._loads(),
-            QUICK=self._quick() if self.is_plain() else [],
-            PASSES=self._passes(),
+            QUICK=self.quick(),
+            PASSES=self.passes(),
             POSITION=_lines(POSITION),
             CATCH=_lines(CATCH),
             COUNTED=[f"memory[SEEN], memory[TOTAL] = {counted}"],
-            SAVES=[*self._spill(), *self.states(save=True)],
+            SAVES=[*self._spill(), *self.states(save=True), *self.ends()],
         )
         return "\n".join([*head, "", *frame, ""])
 
@@ -94,7 +96,20 @@ class LoopText(LoopNodes):
         lines += [f"o{node.k} = {self.place(node.k, at.N_STATE)}" for node in self.inlined()]
         count = len(self.given_columns())
         lines += [f"k{j} = int(work[{WORK} + {j}]) * columns.shape[1] - start" for j in range(count)]
-        return lines + self.states(save=False) + [line for node in self.inlined() for line in self.fixed(node)]
+        return (
+            lines
+            + self.begins()
+            + self.states(save=False)
+            + [line for node in self.inlined() for line in self.fixed(node)]
+        )
+
+    def begins(self) -> list[str]:
+        """Return what else is brought into locals."""
+        return []
+
+    def ends(self) -> list[str]:
+        """Return what else is kept for the next call."""
+        return []
 
     def _spill(self) -> list[str]:
         """Write the columns that are locals into the row."""
@@ -107,7 +122,7 @@ class LoopText(LoopNodes):
             lines.append(f"memory[{at.R_MINUTE}] = minute_of_week(c5 + PRIMARY_MS)")
         for node in self._kept():
             lines += self.outputs(node)
-        lines += [f"memory[{j}] = c{j}" for j in SIGNAL] if self._wants_signal() else []
+        lines += [f"memory[{j}] = c{j}" for j in SIGNAL] if self.wants_signal() else []
         return [*lines, f"memory[R_PRICE] = c{at.R_PRICE}", "show_position(memory, book, memory[R_TIME] + PRIMARY_MS)"]
 
     def _kept(self) -> list[Node]:
@@ -115,13 +130,15 @@ class LoopText(LoopNodes):
         made_anew = {*self.segment(at.SEG_SIZING), *self.segment(at.SEG_EXITS)}
         return [node for k, node in self.nodes.items() if k not in made_anew]
 
-    def _quick(self) -> list[str]:
+    def quick(self) -> list[str]:
         """Return the inner loop over candles at which nothing but marks and blocks changes."""
+        if not self.is_plain():
+            return []
         roles = [role for role in range(at.PRIMARY + 1) if self.length(role)]
         nodes = [line for role in roles for line in self.nodes_of(role, quick=True)]
         filters = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)]
-        stepped = [f"c{at.R_PRICE} = c3", *(self._blank_signal() if self._wants_signal() else [])]
-        text = QUICK.replace("@SIGNALS", self.signals()).replace("@HEEDS", self._asked())
+        stepped = [f"c{at.R_PRICE} = c3", *(self.blank_signal() if self.wants_signal() else [])]
+        text = QUICK.replace("@SIGNALS", self.signals(self.analyzers())).replace("@HEEDS", self.asks())
         return filled(
             text,
             NODES=nodes,
@@ -130,10 +147,10 @@ class LoopText(LoopNodes):
             NATR=self.natr(),
         )
 
-    def _settle(self) -> list[str]:
+    def settle(self) -> list[str]:
         """Return what a base candle does to order, position, marks and protections."""
         position = _lines(POSITION)
-        fixed = [line for node in self.exits() if node.targets for line in self.outputs(node)]
+        fixed = [line for node in self.exits() for line in self.outputs(node)[2 : 2 + 2 * node.targets]]
         resolve = filled(RESOLVE, ARMS=[*self._armed(), *fixed])
         return filled(SETTLE, RESOLVE=resolve, POSITION=position, CATCH=_lines(CATCH))
 
@@ -150,21 +167,21 @@ class LoopText(LoopNodes):
             lines += _lines(_exit_text(ARM, node).replace("@REASON", f"{at.REASON_EXIT + place}.0"))
         return lines
 
-    def _passes(self) -> list[str]:
+    def passes(self) -> list[str]:
         """Return what a base candle does: once, or twice where a timeframe ended in the gap before it."""
         roles = [role for role in range(at.PRIMARY + 1) if self.length(role)]
-        settle = self._settle()
+        settle = self.settle()
         if self.is_plain():
             nodes = [line for role in roles for line in self.nodes_of(role)]
-            return ["if stage == 0:", *indented([*settle, *nodes]), *self._falls(), *self._decide()]
+            return ["if stage == 0:", *indented([*settle, *nodes]), *self.falls(), *self.decide()]
         steps: list[str] = []
         for role in roles:
-            lines = self.nodes_of(role) + ([*self._falls(), *self._decide()] if role == at.PRIMARY else [])
+            lines = self.nodes_of(role) + ([*self.falls(), *self.decide()] if role == at.PRIMARY else [])
             if self.length(role) == self.code[at.H_BASE_MS]:
                 steps += ["if late == 0:", *indented(lines)]
             else:
                 steps += filled(GROUP.replace("@ROLE", str(role)), BODY=lines)
-        return filled(PASSES, SETTLE=settle, ROLES=steps, FALLS=self._falls())
+        return filled(PASSES, SETTLE=settle, ROLES=steps, FALLS=self.falls())
 
     def _reload(self) -> list[str]:
         """Return what a part that stepped the exits by their addresses changed in locals."""
@@ -172,18 +189,20 @@ class LoopText(LoopNodes):
         read = [f"c{node.out + j} = memory[{node.out + j}]" for node in exits for j in range(node.outs)]
         return [*self.states(exits, save=False), *read, *(f"w{node.k} = nan" for node in exits)]
 
-    def nodes_of(self, role: int, *, quick: bool = False) -> list[str]:
-        """Return what the close of a role's candle does to its columns and blocks."""
+    def nodes_of(
+        self, role: int, *, quick: bool = False, swift: bool = False, left_out: Collection[Node] = ()
+    ) -> list[str]:
+        """Return what the close of a role's candle does to its columns and blocks; `swift` as in `stepped`."""
         nodes = [self.nodes[k] for k in self.segment(role)]
         beyond = {c for c in self.uses(nodes) if at.R_MINUTE < c < at.W_HEAD and c != at.R_GAP}
         if beyond:
             raise Uninlinable(f"a block of the candles reads column {at.HEAD_COLUMNS[min(beyond)]} of the position")
         lines = self._candle(role, quick=quick)
         for node in nodes:
-            lines += self.stepped(node)
+            lines += [] if node in left_out else self.stepped(node, swift=swift)
         return lines
 
-    def _falls(self) -> list[str]:
+    def falls(self) -> list[str]:
         """Return what becomes of a limit entry that a settlement let expire."""
         return filled(FALLS, SPILL=[*self._spill(), *self.states(self.exits(), save=True)], RELOAD=self._reload())
 
@@ -194,17 +213,18 @@ class LoopText(LoopNodes):
             wide = role == at.PRIMARY
             columns = [*range(at.W_CANDLE), at.R_MINUTE, at.R_GAP] if wide else range(first, first + at.W_CANDLE)
             return [f"c{j} = memory[{j}]" for j in columns]
-        names = [f"cell(candles, 6 * i + {j})" for j in range(at.W_CANDLE)] if quick else CANDLE
+        c, row = ("a", "ahead") if self.ahead else ("c", "i")
+        names = [f"cell(candles, 6 * {row} + {j})" for j in range(at.W_CANDLE)] if quick else CANDLE
         if role != at.PRIMARY:
-            return [f"c{first + j} = {name}" for j, name in enumerate(names)]
+            return [f"{c}{first + j} = {name}" for j, name in enumerate(names)]
         used, lines = self.uses(self.nodes.values()), []
         needed = used | {at.C_CLOSE, at.C_TIME} if quick else set(range(at.W_CANDLE))
         if at.R_GAP in used:
-            lines.append(f"c{at.R_GAP} = 1.0 if {names[at.C_TIME]} > c5 + PRIMARY_MS else 0.0")
-        lines += [f"c{j} = {name}" for j, name in enumerate(names) if j in needed]
-        return lines + ([f"c{at.R_MINUTE} = minute_of_week(c5 + PRIMARY_MS)"] if at.R_MINUTE in used else [])
+            lines.append(f"{c}{at.R_GAP} = 1.0 if {names[at.C_TIME]} > {c}5 + PRIMARY_MS else 0.0")
+        lines += [f"{c}{j} = {name}" for j, name in enumerate(names) if j in needed]
+        return lines + ([MINUTE.replace("c", c, 1).replace("(c", f"({c}")] if at.R_MINUTE in used else [])
 
-    def _decide(self) -> list[str]:
+    def decide(self) -> list[str]:
         """Return the decision at a primary close."""
         filters, exits = [self.nodes[k] for k in self.segment(at.SEG_FILTERS)], self.exits()
         sizing = [self.nodes[k] for k in self.segment(at.SEG_SIZING)]
@@ -246,42 +266,53 @@ class LoopText(LoopNodes):
 
     def _exit_steps(self) -> list[str]:
         """Return a step of every exit on the position at this close."""
-        exits = self.exits()
-        used = self.uses(exits)
-        lines = [f"c{j} = {held}" for j, (held, _, _) in SHOWN.items() if j in used]
-        lines += [f"c{j} = memory[{j}]" for j in SIZED if j in used]
-        return lines + [line for node in exits for line in self.stepped(node)]
+        lines = [line for node in self.exits() for line in self.stepped(node)]
+        return [*self._read(lines), *lines]
 
     def quiet_steps(self) -> list[str]:
         """Return a step of every exit at a close without a signal."""
-        return without({f"c{j}": 0.0 for j in SIGNAL}, self._exit_steps())
+        lines = [line for node in self.exits() for line in self.stepped(node)]
+        lines = without({f"c{j}": 0.0 for j in (*SIGNAL, at.R_FRESH)}, lines)
+        return [*self._read(lines), *lines]
 
-    def signals(self) -> str:
-        """Return the condition that an analyzer signals."""
-        first, count = int(self.code[at.H_ANALYZER_LIST]), int(self.code[at.H_ANALYZERS])
-        columns = [int(c) for c in self.code[first : first + count]]
+    def _read(self, lines: Sequence[str]) -> list[str]:
+        """Bring what lines read of the position that is held, and of its entry, into columns."""
+        used = {int(name[1:]) for name in re.findall(r"\bc\d+\b", "\n".join(lines))}
+        read = [f"c{j} = {held}" for j, (held, _, _) in SHOWN.items() if j in used]
+        return read + [f"c{j} = memory[{j}]" for j in SIZED if j in used]
+
+    def analyzers(self) -> list[int]:
+        """Return the column of each analyzer's signal."""
+        first = int(self.code[at.H_ANALYZER_LIST])
+        return [int(c) for c in self.code[first : first + int(self.code[at.H_ANALYZERS])]]
+
+    def signals(self, columns: Sequence[int]) -> str:
+        """Return the condition that one of these columns is a signal."""
         return " or ".join(f"c{c} == 1.0 or c{c} == -1.0" for c in columns) or "False"
 
-    def _wants_signal(self) -> bool:
+    def decides(self) -> str:
+        """Return the condition that the signals are weighed at this close."""
+        return self.signals(self.analyzers())
+
+    def wants_signal(self) -> bool:
         """Tell whether filters, exits or the sizing read the aggregated signal."""
         readers = [k for part in (at.SEG_FILTERS, at.SEG_SIZING, at.SEG_EXITS) for k in self.segment(part)]
         return bool(self.uses([self.nodes[k] for k in readers]) & {*SIGNAL})
 
-    def _blank_signal(self) -> list[str]:
+    def blank_signal(self) -> list[str]:
+        """Return that there is no signal."""
         return [f"{', '.join(f'c{j}' for j in SIGNAL)} = {', '.join(['0.0'] * len(SIGNAL))}"]
 
     def _find(self) -> list[str]:
         """Return the aggregation of the analyzers, which is left out while none of them signals."""
-        first, count = int(self.code[at.H_ANALYZER_LIST]), int(self.code[at.H_ANALYZERS])
-        columns = {int(c) for c in self.code[first : first + count]}
-        owners = [node for node in self.nodes.values() if node.out in columns]
+        owners = [node for node in self.nodes.values() if node.out in self.analyzers()]
         written = [line for node in owners for line in self.outputs(node)] or ["pass"]
-        lines = filled(FIND.replace("@SIGNALS", self.signals()), WEIGHED=written)
-        if self._wants_signal():
-            lines = [*self._blank_signal(), *lines, *indented([f"c{j} = memory[{j}]" for j in SIGNAL])]
+        lines = filled(FIND.replace("@SIGNALS", self.decides()), WEIGHED=written)
+        if self.wants_signal():
+            lines = [*self.blank_signal(), *lines, *indented([f"c{j} = memory[{j}]" for j in SIGNAL])]
         return lines
 
-    def _asked(self) -> str:
+    def asks(self) -> str:
         """Return the condition that an exit is to be heeded."""
         return " or ".join(_exit_text(ASKED, node) for node in self.exits()) or "False"
 

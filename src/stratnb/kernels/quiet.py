@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.jit import Row, helper
+from stratnb.kernels.address import cell
+from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     A_DAY,
     A_DAY_START,
@@ -51,12 +52,22 @@ from stratnb.kernels.layout import (
     LATCHED,
     NEWS_CLOSED,
     RULE_DRAWDOWN,
+    W_CANDLE,
 )
 from stratnb.kernels.risk import note_account_fall, note_fall, sum_account
 
-__all__ = ["catch_up", "position_until", "quiet_equity", "rules_until", "takes_news"]
+__all__ = [
+    "catch_up",
+    "position_until",
+    "quiet_equity",
+    "quiet_prices",
+    "rules_until",
+    "takes_news",
+    "undisturbed",
+]
 
-MARGIN = 1e-9
+MARGIN, ULPS = 1e-9, 1e-12
+TOGETHER = 8  # candles looked at between two tests
 
 
 @helper
@@ -145,6 +156,70 @@ def target_line(row: Row, k: int, start: float) -> float:
     """Return the equity at which the daily target fires, infinity when it is off."""
     line = (1.0 + row[k + K_TARGET]) * start
     return line if line == line else math.inf
+
+
+@helper
+def price_at(funds: float, quantity: float, average: float, costs: float, equity: float, margin: float) -> float:
+    """Return the price at which a position is worth an equity, moved by more than rounding towards a lesser margin."""
+    price = average + (equity - funds + costs) / quantity
+    size = abs(average) + (abs(funds) + abs(costs)) / abs(quantity) + abs(price)
+    return price + margin * ULPS * size if size < math.inf else price
+
+
+@helper
+def quiet_prices(
+    funds: float,
+    quantity: float,
+    average: float,
+    costs: float,
+    low: float,
+    high: float,
+    high_equity: float,
+    line: float,
+) -> tuple[float, float, float, float]:
+    """Return between which prices a candle changes nothing but marks: exclusive for its range, inclusive for its close.
+
+    `low` and `high` are the prices between which it touches no level; `high_equity` and `line` as `quiet_equity` gives
+    them.
+    """
+    side = 1.0 if quantity > 0.0 else -1.0
+    best = price_at(funds, quantity, average, costs, high_equity, -side)
+    worst = price_at(funds, quantity, average, costs, line, side)
+    if quantity > 0.0:
+        return max(low, worst), high, -math.inf, best
+    return low, min(high, worst), best, math.inf
+
+
+@inlined
+def undisturbed(
+    candles: Row, i: int, end: int, low: float, high: float, floor: float, ceiling: float
+) -> tuple[int, float, float, float, float]:
+    """Return the first row of i..end that leaves these prices, else `end`, and the extremes of the rows before it.
+
+    They are the highest high, the lowest low, the least and the most close.
+    """
+    top, bottom, least, most = -math.inf, math.inf, math.inf, -math.inf
+    first = i
+    while i + TOGETHER <= end or (i < end and end - first >= TOGETHER):
+        start = min(i, end - TOGETHER)  # the last ones with some again: that changes no extreme
+        highest, lowest, below, above = -math.inf, math.inf, math.inf, -math.inf
+        for j in range(TOGETHER):
+            row = W_CANDLE * (start + j)
+            close = cell(candles, row + C_CLOSE)
+            highest, lowest = max(highest, cell(candles, row + C_HIGH)), min(lowest, cell(candles, row + C_LOW))
+            below, above = min(below, close), max(above, close)
+        if not (lowest > low and highest < high and below >= floor and above <= ceiling):
+            break
+        top, bottom, least, most = max(top, highest), min(bottom, lowest), min(least, below), max(most, above)
+        i = start + TOGETHER
+    while i < end:
+        row = W_CANDLE * i
+        highest, lowest, close = cell(candles, row + C_HIGH), cell(candles, row + C_LOW), cell(candles, row + C_CLOSE)
+        if not (lowest > low and highest < high and close >= floor and close <= ceiling):
+            break
+        top, bottom, least, most = max(top, highest), min(bottom, lowest), min(least, close), max(most, close)
+        i += 1
+    return i, top, bottom, least, most
 
 
 @helper

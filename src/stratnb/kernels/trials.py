@@ -16,13 +16,10 @@ from stratnb.kernels.fused import COLUMN, SIGNATURE
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry
 from stratnb.kernels.layout import B_EQUITY
 
-__all__ = ["M_ADDRESS", "M_INPUTS", "M_OUT", "M_P", "M_PS", "M_STATE", "M_STATES", "W_MAKER", "run_trials"]
+__all__ = ["run_trials"]
 
 WHOLE = types.int64
 I8X2, F8X3 = types.int64[:, ::1], types.float64[:, :, ::1]
-# One column maker: its address, where its parameters, memory and inputs lie, and its first row.
-(M_ADDRESS, M_P, M_PS, M_STATE, M_STATES, M_INPUTS, M_OUT) = range(7)
-W_MAKER = 7
 
 call_run: Any = caller(SimpleNamespace(signature=SIGNATURE))  # type: ignore[arg-type]
 call_maker: Any = caller(SimpleNamespace(signature=COLUMN))  # type: ignore[arg-type]
@@ -36,31 +33,22 @@ call_maker: Any = caller(SimpleNamespace(signature=COLUMN))  # type: ignore[arg-
     is_long=True,
 )
 def run_trials(
-    makers: Ints, maker_params: Row, maker_memory: Row, inputs: Ints, columns: Row,
+    makers: Ints, maker_params: Row, maker_memory: Row, places: Ints, columns: Row,
     run: int, calls: Ints, codes: Ints, params: Row, memories: Row, books: Row, accounts: Row,
     candles: Row, ends: Ints, first: int, last: int, daily: Row, counts: Row, works: Row, fills: Row, equity: Row,
 ) -> None:  # fmt: skip
     """Run m trials over the stretches first..last, which end before the rows `ends`; all state is in the arrays.
 
-    `makers` (k, W_MAKER) fill `columns` (rows, longest stretch); `run` is the address of the generated loop; `codes`,
-    `params`, `memories`, `accounts`, `counts`, `works` have a row a trial, `books` (m, 1, W_BOOK); `daily` (m, n + 1)
-    gets the equity at the end of stretch d in column d + 1. `fills` holds none (MAX_FILLS rows), `equity` is empty.
+    `makers` (k, 2), addresses and where the `places` of each begin, fill `columns` (rows, longest stretch + 1); `run`
+    is the address of the generated loop; `codes`, `params`, `memories`, `accounts`, `counts`, `works` have a row a
+    trial, `books` (m, 1, W_BOOK); `daily` (m, n + 1) gets the equity at the end of stretch d in column d + 1. `fills`
+    holds none (MAX_FILLS rows), `equity` is empty.
     """
     for d in range(first, last):
         start, stop = ends[d - 1] if d > 0 else 0, ends[d]
         for k in range(makers.shape[0]):
-            p, state, x = makers[k, M_P], makers[k, M_STATE], makers[k, M_INPUTS]
-            call_maker(
-                makers[k, M_ADDRESS],
-                maker_params[p : p + makers[k, M_PS]],
-                maker_memory[state : state + makers[k, M_STATES]],
-                candles,
-                start,
-                stop,
-                inputs[x:],
-                columns,
-                makers[k, M_OUT],
-            )
+            own = places[makers[k, 1] :]
+            call_maker(makers[k, 0], maker_params, maker_memory, candles, start, stop, own, columns)
         for j in range(codes.shape[0]):
             call_run(
                 run,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SHARED_BY = 4  # a column is computed apart when so many trials read it on average
+LANES = 4  # columns of a block that are computed at once
+
+
+class Maker(NamedTuple):
+    """What fills the columns of a node: its loop, the columns of one set of parameters, and how many sets at once."""
+
+    kernel: Kernel[..., Any]
+    outs: int
+    lanes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +44,12 @@ class Structure:
 
     loop: Kernel[..., Any]
     given: tuple[int, ...]
-    makers: dict[int, Kernel[..., Any]]
+    makers: dict[int, Maker]
 
     @property
     def kernels(self) -> tuple[Kernel[..., Any], ...]:
         """Return all that has to be compiled."""
-        return (self.loop, *self.makers.values())
+        return (self.loop, *(maker.kernel for maker in self.makers.values()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,13 +65,14 @@ class Trials:
 def structure_of(plans: Sequence[Plan]) -> Structure | None:
     """Return the structure of plans with one key; None when no loop can be generated for it."""
     plan = plans[0]
-    makers: dict[int, Kernel[..., Any]] = {}
+    makers: dict[int, Maker] = {}
     alone = all(int(plan.code[at.H_TIMEFRAMES + role]) in (0, plan.base_ms) for role in range(at.PRIMARY + 1))
     if alone and len(plans) >= 2 * SHARED_BY:
         columns: set[int] = set(range(at.W_CANDLE))
         for k in _role_nodes(plan):
-            if set(_inputs(plan, k)) <= columns and _distinct(plans, k) * SHARED_BY <= len(plans):
-                made = _maker(plan, k)
+            distinct = _distinct(plans, k) if set(_inputs(plan, k)) <= columns else len(plans)
+            if distinct * SHARED_BY <= len(plans):
+                made = _maker(plan, k, LANES if distinct >= LANES else 1)
                 if made is not None:
                     makers[k] = made
                     columns |= set(_outputs(plan, k))
@@ -110,21 +120,27 @@ def _distinct(plans: Sequence[Plan], k: int) -> int:
     return len({_key(plan, k) for plan in plans})
 
 
-def _maker(plan: Plan, k: int) -> Kernel[..., Any] | None:
+def _maker(plan: Plan, k: int, lanes: int) -> Maker | None:
     node = _node(plan, k)
     if isinstance(plan.kernels[k], PythonKernel) or node[at.N_FILL] == at.FILL_ZERO:
         return None
     places = [c if c < at.W_CANDLE else -1 for c in _inputs(plan, k)]
     try:
-        return column_maker(
-            plan.kernels[k],
-            places,
-            int(node[at.N_REQUIRED]),
-            int(node[at.N_OUTS]),
-            chosen(plan.code, plan.params, k),
-        )
+        outs, choices = int(node[at.N_OUTS]), chosen(plan.code, plan.params, k)
+        made = column_maker(plan.kernels[k], places, int(node[at.N_REQUIRED]), outs, choices, lanes)
+        return Maker(made, outs, lanes)
     except Uninlinable:
         return None
+
+
+class _Instance(NamedTuple):
+    """One set of columns: its node, parameters, cells of memory, inputs (rows of columns) and first row."""
+
+    k: int
+    numbers: Floats
+    states: int
+    read: Sequence[int]
+    row: int
 
 
 class _Columns:
@@ -132,11 +148,7 @@ class _Columns:
 
     def __init__(self, structure: Structure) -> None:
         self._structure = structure
-        self._known: dict[tuple[object, ...], int] = {}
-        self.makers: list[tuple[int, ...]] = []
-        self.params: list[float] = []
-        self.inputs: list[int] = []
-        self.states = 0
+        self._known: dict[tuple[object, ...], _Instance] = {}
         self.rows = 0
 
     def place(self, plan: Plan) -> list[int]:
@@ -144,25 +156,44 @@ class _Columns:
         row_of: dict[int, int] = {}
         for k in self._structure.given:
             read = [row_of.get(c, c) if c >= at.W_CANDLE else c for c in _inputs(plan, k)]
-            numbers = _numbers(plan, k)
-            key = (k, numbers.tobytes(), int(_node(plan, k)[at.N_STATES]), *read)
+            numbers, states = _numbers(plan, k), int(_node(plan, k)[at.N_STATES])
+            key = (k, numbers.tobytes(), states, *read)
             if key not in self._known:
-                self._known[key] = self._add(plan, k, numbers, read)
+                self._known[key] = _Instance(k, numbers, states + 1, read, self._more(plan, k))
             for j, column in enumerate(_outputs(plan, k)):
-                row_of[column] = self._known[key] + j
+                row_of[column] = self._known[key].row + j
         return list(row_of.values())
 
-    def _add(self, plan: Plan, k: int, numbers: Floats, read: Sequence[int]) -> int:
-        """Add one column maker; return its first row."""
-        node, first = _node(plan, k), self.rows
-        size = int(node[at.N_STATES]) + 1
-        address = self._structure.makers[k].address()
-        self.makers.append((address, len(self.params), len(numbers), self.states, size, len(self.inputs), first))
-        self.params += numbers.tolist()
-        self.inputs += read
-        self.states += size
-        self.rows += int(node[at.N_OUTS])
+    def _more(self, plan: Plan, k: int) -> int:
+        """Take rows for the outputs of a node; return the first."""
+        first = self.rows
+        self.rows += len(_outputs(plan, k))
         return first
+
+    def tables(self, longest: int) -> tuple[Ints, Floats, Floats, Ints, Floats]:
+        """Return makers, their parameters, memory and places, and room for the columns, as `run_trials` takes them.
+
+        What is missing to a whole number of lanes is filled up with more of the last, whose columns nobody reads.
+        """
+        makers: list[tuple[int, int]] = []
+        params: list[float] = [0.0]
+        places: list[int] = [0]
+        cells = spare = 0
+        for k in self._structure.given:
+            maker, own = self._structure.makers[k], [each for each in self._known.values() if each.k == k]
+            kept = len(own)
+            own += own[-1:] * (-len(own) % maker.lanes)
+            for n, each in enumerate(own):
+                if n % maker.lanes == 0:
+                    makers.append((maker.kernel.address(), len(places)))
+                row = each.row if n < kept else self.rows
+                places += (len(params), len(each.numbers), cells, each.states, row, *each.read)
+                params += each.numbers.tolist()
+                cells += each.states
+            spare = max(spare, maker.outs)
+        table = np.array(makers, np.int64).reshape(-1, 2)
+        room = np.empty((self.rows + spare, longest + 1))
+        return table, np.array(params), np.zeros(cells), np.array(places, np.int64), room
 
 
 def run_together(
@@ -188,11 +219,7 @@ def run_together(
     daily[:, 0] = books[:, 0, at.B_EQUITY]
     longest = int(np.diff(ends, prepend=0).max())
     given = (
-        np.array(columns.makers, np.int64).reshape(-1, trials.W_MAKER),
-        np.array([*columns.params, 0.0]),
-        np.zeros(columns.states + 1),
-        np.array([*columns.inputs, 0], np.int64),
-        np.empty((max(columns.rows, 1), longest)),
+        *columns.tables(longest),
         structure.loop.address(),
         loop.parts(),
         np.stack([plan.code for plan in plans]),

@@ -119,6 +119,6 @@ def _asked(block: Block, key: tuple[type[Block], str]) -> Facts:
         state_size=block.state_size(),
         p=tuple(block.p()),
         choices=sum(1 << j for j in block.choices() if j < CHOICES_MOST),
-        targets=(len(block.outputs) - 2) // 2 if isinstance(block, Exit) else 0,
+        targets=block.target_count() if isinstance(block, Exit) else 0,
         fill=FILL_ZERO if isinstance(block, SignalRule) else FILL_NAN,
     )
