@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from stratnb.errors import ConfigError
+from stratnb.market_data import FundingRates
 from stratnb.research import cluster
 from stratnb.research.cluster import LOST, modules_of
 from stratnb.research.measure import FIGURES
@@ -54,6 +56,16 @@ def test_the_table_is_the_same(client: Any, whole: Sweep, tmp_path: Path) -> Non
     far = run(client, path=path)
     assert far.complete and same(far.frame, whole.frame)
     assert np.array_equal(far.blocks, whole.blocks) and np.array_equal(far.sharpes, whole.sharpes, equal_nan=True)
+
+
+def test_the_table_is_the_same_with_funding_rates(client: Any) -> None:
+    times = CANDLES.open_time_ms[0] // 3_600_000 * 3_600_000 + 3_600_000 * np.arange(1, 90)
+    rates = FundingRates(CANDLES.symbol, times, np.random.default_rng(1).uniform(-0.01, 0.01, len(times)))
+    given: dict[str, Any] = {"market": replace(MARKET, kind="linear"), "limits": FREE, "ledger": False}
+    doc = {**EMA, "market": {"kind": "linear"}}
+    far = sweep(doc, CANDLES, GRID, client=client, funding=rates, **given)
+    assert same(far.frame, sweep(doc, CANDLES, GRID, funding=rates, **given).frame)
+    assert not same(far.frame, sweep(doc, CANDLES, GRID, **given).frame)
 
 
 def test_a_search_is_the_same(client: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tables of funding rates: what is none is told at once, and a portfolio pays each market's own at its times."""
+"""Tables of funding rates: what is none is told at once; each market pays its own, a trial what its backtest does."""
 
 from __future__ import annotations
 
@@ -15,8 +15,20 @@ from stratnb.engine import Engine
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
 from stratnb.market_data import Candles, FundingRates, funding_tables, load_funding
+from stratnb.research import batch
 from stratnb.research.backtest import backtest
+from stratnb.research.batch import run_batch, track_of
+from stratnb.research.configured import configure
+from stratnb.research.daily import daily_series
+from stratnb.research.funding import parts_of, shared
+from stratnb.research.gaps import OnGap
+from stratnb.research.measure import FIGURES
 from stratnb.research.portfolio import portfolio
+from stratnb.research.random_entries import random_entries
+from stratnb.research.stretch import run_stretch
+from stratnb.research.sweep import Sweep, sweep
+from stratnb.research.walk_forward import walk_forward
+from sweep_cases import EMA, FAST, SLOW, STOP, same, walk
 from trading_cases import FREE, document, market, registered, wander
 
 HOUR = 3_600_000
@@ -180,3 +192,123 @@ def test_paper_says_that_it_knows_no_rates(costs: dict[str, Any], told: int) -> 
         engine.add(doc)
         (event,) = heard.take()
         assert sum("no funding rates are given" in text for text in event.payload["warnings"]) == told
+
+
+# Sweeps and walk-forwards.
+
+RATE, PAID, END = (f"execution.simulation.{name}" for name in ("funding_rate", "funding", "end"))
+SWEPT = {**EMA, "market": {"kind": "linear"}}
+SPACE: dict[str, Any] = {FAST: [3, 5, 9], SLOW: [20, 30], RATE: [0.0, 0.002], PAID: [True, False]}
+
+
+def rates(seed: int) -> FundingRates:
+    """Return rates at some hours of the candles that are swept; the last hours have none."""
+    every = table("AAA/USDT", int(walk(10).open_time_ms[0]), 96, 1, seed)
+    kept = np.random.default_rng(seed).random(len(every)) < 0.8
+    return FundingRates("AAA/USDT", every.time_ms[kept], every.rates[kept])
+
+
+def swept(funding: FundingRates | None, **options: Any) -> Sweep:
+    given_ = {"market": MARKETS["AAA/USDT"], "limits": FREE, "ledger": False, "funding": funding, **options}
+    return sweep(SWEPT, walk(), options.pop("space", SPACE), **{k: v for k, v in given_.items() if k != "space"})
+
+
+@pytest.mark.parametrize(("gaps", "on_gap"), [(0, "hold"), (7, "hold"), (7, "split")])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_trial_pays_what_its_backtest_pays(
+    gaps: int, on_gap: OnGap, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Book and equity have the same bits, alone or together by a generated loop, in any number of threads."""
+    monkeypatch.setattr(batch, "pays", lambda *_: together)
+    candles, funding = walk(gaps=gaps), rates(gaps)
+    settings_ = [{FAST: fast, RATE: 0.001 * (fast % 3), PAID: fast != 7} for fast in range(3, 14)]
+    settings_ += [{FAST: 4, END: "close"}, {FAST: 4, "market.direction": "both"}]
+    options: dict[str, Any] = {"market": MARKETS["AAA/USDT"]}
+    plans = [configure(SWEPT, candles, overrides=own, **options)[0] for own in settings_]
+    track = track_of(candles, on_gap, funding=funding)
+    made = run_batch(plans, track, cash=10_000.0, limits=FREE, threads=1)
+    other = run_batch(plans[::-1], track, cash=10_000.0, limits=FREE, threads=3)
+    assert not any(made.errors) and np.array_equal(made.daily, other.daily[::-1])
+    options |= {"limits": FREE, "funding": funding, "on_gap": on_gap}
+    for k, own in enumerate(settings_):
+        alone = backtest(SWEPT, candles, overrides=own, tier="scan", **options)
+        assert np.array_equal(made.book[k], alone.book, equal_nan=True)
+        assert np.array_equal(made.daily[k], daily_series(alone.close_ms, alone.equity_curve, alone.capital)[1])
+        assert bool(alone.book[at.B_FUNDING]) is own.get(PAID, True)
+
+
+def test_a_sweep_ranks_by_the_money_of_its_backtests(tmp_path: Path) -> None:
+    found, path = swept(rates(1)), tmp_path / "paid.parquet"
+    assert same(found.frame, swept(rates(1), threads=3).frame) and same(found.frame, swept(rates(1), path=path).frame)
+    for trial in (0, 5, None):
+        result, row = found.backtest(trial), found.best_row if trial is None else found.frame.iloc[trial].to_dict()
+        figures = result.figures | {"pnl": float(result.equity_curve[-1]) - result.capital}
+        assert row is not None and result.funding is not None
+        assert [row[name] for name in FIGURES] == pytest.approx([figures[name] for name in FIGURES], rel=1e-12)
+        assert row["pnl"] == figures["pnl"]
+    before = path.read_bytes()
+    for funding in (rates(2), None):
+        with pytest.raises(ConfigError, match="holds another sweep: it differs in funding") as caught:
+            swept(funding, path=path)
+        assert caught.value.code == "sweep_other" and path.read_bytes() == before
+    plain = tmp_path / "plain.parquet"
+    swept(None, path=plain)
+    with pytest.raises(ConfigError, match="differs in funding"):
+        swept(rates(1), path=plain)
+
+
+@pytest.mark.parametrize("run", [sweep, walk_forward])
+def test_what_is_no_table_of_the_symbol_is_told_with_the_other_faults(run: Any) -> None:
+    sizes = {} if run is sweep else {"train": 3_000, "test": 500}
+    for wrong, code in ((7, "type"), (table("BBB/USDT", THEN, 8, 8, 1), "market_symbol")):
+        with pytest.raises(ConfigError) as caught:
+            run(SWEPT, walk(), {STOP: [0.1, 7.0]}, funding=wrong, ledger=False, **sizes)
+        assert code in {finding.code for finding in caught.value.findings} and len(caught.value.findings) == 2
+
+
+def test_a_walk_trains_and_tests_with_the_table() -> None:
+    candles, funding = walk(), rates(3)
+    options: dict[str, Any] = {"market": MARKETS["AAA/USDT"], "limits": FREE, "funding": funding, "ledger": False}
+    walked = walk_forward(SWEPT, candles, {FAST: [3, 5], STOP: [0.005, 0.02]}, train=3_000, test=1_000, **options)
+    for each in walked.windows:
+        trained = sweep(SWEPT, candles[slice(*each.window.train)], {FAST: [3, 5], STOP: [0.005, 0.02]}, **options)
+        assert each.chosen == trained.best and trained.best_row is not None
+        assert each.inside == trained.best_row["sharpe"]
+        assert each.result is not None and each.result.book[at.B_FUNDING] != 0.0
+
+
+def test_a_stretch_pays_what_the_backtest_pays() -> None:
+    candles, funding = walk(), rates(4)
+    plan, _ = configure(SWEPT, candles, market=MARKETS["AAA/USDT"])
+    stretch = run_stretch(plan, candles, cash=10_000.0, funding=funding)
+    whole = backtest(SWEPT, candles, market=MARKETS["AAA/USDT"], funding=funding)
+    assert whole.book[at.B_FUNDING] == stretch.book[at.B_FUNDING] != 0.0
+    assert stretch.equity_curve[:-1].tobytes() == whole.equity_curve[:-1].tobytes()
+
+
+def test_entries_by_chance_pay_the_same_rates() -> None:
+    candles = walk()
+    every = table("AAA/USDT", int(candles.open_time_ms[0]), 112, 1, 5)
+    dear = FundingRates("AAA/USDT", every.time_ms, np.full(len(every), 0.02))
+    doc = {**SWEPT, "market": {"kind": "linear", "direction": "long"}}
+    free, paid = (
+        random_entries(backtest(doc, candles, market=MARKETS["AAA/USDT"], limits=FREE, funding=x), n=5, threads=1)
+        for x in (None, dear)
+    )
+    assert paid.median is not None and free.median is not None and paid.median < free.median - 0.01
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 39), max_size=6, unique=True), min_size=1, max_size=4),
+    st.lists(st.integers(1, 39), max_size=6, unique=True),
+)
+def test_shared_stretches_are_those_of_each(stops: list[list[int]], days: list[int]) -> None:
+    own = [[(stop, float(k * 100 + stop)) for stop in [*sorted(x), 40]] for k, x in enumerate(stops)]
+    every, spans = shared(own, np.array([*sorted(days), 40]))
+    assert {*days, 40} <= set(every.tolist()) and every[-1] == 40
+    assert [spans[0][0], *(last for _, last, _ in spans)] == [0, *(first for first, _, _ in spans[1:]), len(every)]
+    starts = [0, *every.tolist()]
+    for k, rates_ in enumerate(own):
+        seen = [row[k] for first, last, row in spans for _ in range(starts[first], starts[last])]
+        parts = [rate for (start, stop), rate in parts_of(rates_, (0, 40)) for _ in range(start, stop)]
+        assert seen == parts and len(parts) == 40

@@ -15,6 +15,7 @@ from stratnb.kernels import fused as made
 from stratnb.kernels import layout as at
 from stratnb.kernels.jit import helper, kernel, python
 from stratnb.market_data.candles import Candles
+from stratnb.market_data.funding import FundingRates
 from stratnb.model import Market
 from stratnb.research import batch, tiers
 from stratnb.research.backtest import Backtest, backtest
@@ -173,6 +174,10 @@ def test_funding_and_the_longest_time_have_the_same_bits(candles: Candles) -> No
     run = both({**linear, "risk": {"max_holding_s": 1800}}, candles)
     assert sum(fill.reason == "risk" for fill in run.all_fills) > 10
     assert np.count_nonzero(both(linear, candles).fill_rows[:, at.F_FUNDING])
+    times = candles.open_time_ms[0] // 3_600_000 * 3_600_000 + 3_600_000 * np.arange(1, 900)
+    rates = FundingRates(candles.symbol, times, np.random.default_rng(2).uniform(-0.01, 0.01, len(times)))
+    paid = both(linear, candles, funding=rates).fill_rows[:, at.F_FUNDING]
+    assert (paid > 0.0).any() and (paid < 0.0).any()
 
 
 def test_exits_that_wait_for_volume_have_the_same_bits(candles: Candles) -> None:

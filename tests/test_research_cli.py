@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from stratnb import backtest, load_candles, portfolio, sweep
 from stratnb.cli import app
-from stratnb.market_data import synthetic_market
+from stratnb.market_data import load_funding, synthetic_market
 from stratnb.market_data.candles import market_from
 from stratnb.research import run_sweep
 from stratnb.research.runs import load_run
@@ -134,6 +134,25 @@ def test_a_sweep_is_that_of_the_call(strategy: str, file: str, tmp_path: Path) -
     shown = runner.invoke(app, ["sweep", strategy, file, *GRID, "--no-ledger"])
     assert shown.exit_code == 0
     assert "probability of overfitting" in shown.stdout
+
+
+def test_sweep_and_walk_pay_the_rates_of_a_file(strategy: str, file: str, tmp_path: Path) -> None:
+    rates = tmp_path / "funding.csv"
+    times = [
+        f"2024-{month:02}-{day:02}T{hour:02}:00:00Z" for month in (1, 2) for day in range(1, 29) for hour in (0, 8)
+    ]
+    rates.write_text("\n".join(["symbol,time,rate", *(f"BTC/USDT,{time},0.0005" for time in times)]))
+    candles, words = load_candles(file)[0], [*GRID, "--funding", str(rates), "--no-ledger"]
+    options: dict[str, Any] = {"funding": load_funding(rates, ["BTC/USDT"])["BTC/USDT"], "ledger": False, "threads": 1}
+    found = told("sweep", strategy, file, *words)
+    assert found["best_row"] == sweep(strategy, candles, SPACE, **options).best_row
+    assert found["best_row"] != told("sweep", strategy, file, *GRID, "--no-ledger")["best_row"]
+    walked = told("walk-forward", strategy, file, *words, "--train", "600", "--test", "300")
+    own = walk_forward(strategy, candles, SPACE, train=600, test=300, **options)
+    assert walked["figures"]["total_return"] == own.figures["total_return"]
+    rates.write_text("symbol,time,rate\nETC/USDT,2024-01-01,0.1")
+    for name, more in (("sweep", []), ("walk-forward", ["--train", "600", "--test", "300"])):
+        assert "there are candles of BTC/USDT" in refused(name, strategy, file, *words, *more)
 
 
 def test_random_trials_are_those_of_the_call(strategy: str, file: str) -> None:

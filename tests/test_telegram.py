@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
@@ -17,48 +13,15 @@ from stratnb.services import outbox, telegram
 from stratnb.services.notify import Notifier
 from stratnb.services.secrets import Secret
 from stratnb.services.telegram import TOKEN, TelegramNotifier, TelegramSettings
-
-TEXT = "123456:AAbbCC"
-
-
-class Server(ThreadingHTTPServer):
-    """Keeps what it is told and answers by a script, with 200 after it."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.told: list[tuple[str, dict[str, Any]]] = []
-        self.script: list[tuple[int, dict[str, Any]]] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.told.append((self.path, body))
-        status, answer = self.server.script.pop(0) if self.server.script else (200, {"ok": True})
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+from telegram_server import TEXT, Server, serving
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(outbox, "GAP_S", 0.0)
     monkeypatch.setattr(telegram, "FIRST_RETRY_S", 0.01)
-    with Server() as found:
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as found:
         yield found
-        found.shutdown()
-        thread.join()
 
 
 def notifier(server: Server, *chats: str) -> TelegramNotifier:

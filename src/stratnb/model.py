@@ -198,3 +198,9 @@ class Trade:
     reason: str
     fills: int
     funding: float = 0.0
+
+    def r_multiple(self, stop: float | None) -> float | None:
+        """Return the result before costs in multiples of the risk at entry, None without a first stop."""
+        if stop is None or stop == self.entry_price:
+            return None
+        return (self.pnl + self.fees + self.funding) / (abs(self.entry_price - stop) * self.quantity)

@@ -48,6 +48,7 @@ Trials = Annotated[int | None, typer.Option(help="Number of trials (random and o
 Objective = Annotated[str, typer.Option(help="The figure that the best is chosen by.")]
 Seed = Annotated[int, typer.Option(help="Seed of random and optuna.")]
 Threads = Annotated[int | None, typer.Option(help="Threads; one a processor without it.")]
+Rates = Annotated[Path | None, typer.Option("--funding", help="Table of time, rate (and symbol) of linear markets.")]
 OnGap = Annotated[str, typer.Option(help="At a gap: hold, stop or split.")]
 MaxTrials = Annotated[int, typer.Option(help="Most trials that a grid may have.")]
 MinTrades = Annotated[int, typer.Option(help="Fewest trades that the best may have.")]
@@ -68,7 +69,7 @@ def backtest(
     detail: Annotated[Path | None, typer.Option(help="File of finer candles inside these (one strategy).")] = None,
     tier: Annotated[str, typer.Option(help="auto, scan or fused; the result is the same (one strategy).")] = "auto",
     on_gap: OnGap = "hold",
-    funding: Annotated[Path | None, typer.Option(help="Table of time, rate (and symbol) of linear markets.")] = None,
+    funding: Rates = None,
     report: Annotated[Path | None, typer.Option(help="Write the report to an .html file.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the run to a .json or .json.gz file (one strategy).")] = None,
     as_json: AsJson = False,
@@ -118,6 +119,7 @@ def sweep(
     repair: Repair = "",
     cash: Cash = 10_000.0,
     change: Change = None,
+    funding: Rates = None,
     method: Method = "grid",
     trials: Trials = None,
     objective: Objective = "sharpe",
@@ -146,6 +148,7 @@ def sweep(
         options |= {"threads": threads, "on_gap": on_gap, "max_trials": max_trials, "path": out, "cash": cash}
         options |= {"min_trades": min_trades, "memory_mb": memory_mb}
         options |= {"market": markets[one.symbol] if markets else None, "overrides": overrides}
+        options["funding"] = _funding(funding, (one,)).get(one.symbol)
         found = run(strategy, one, space, ledger=None if counted else False, **options)
         typer.echo(_sweep_text(found, as_json, out=out, random=random))
     if not found.complete:
@@ -169,6 +172,7 @@ def walk_forward(
     repair: Repair = "",
     cash: Cash = 10_000.0,
     change: Change = None,
+    funding: Rates = None,
     method: Method = "grid",
     trials: Trials = None,
     objective: Objective = "sharpe",
@@ -195,6 +199,7 @@ def walk_forward(
         options |= {"threads": threads, "on_gap": on_gap, "max_trials": max_trials, "cash": cash}
         options |= {"min_trades": min_trades, "memory_mb": memory_mb}
         options |= {"market": markets[one.symbol] if markets else None, "overrides": overrides}
+        options["funding"] = _funding(funding, (one,)).get(one.symbol)
         with _line() as progress:
             found = run(strategy, one, space, ledger=None if counted else False, progress=progress, **options)
     typer.echo(_walk_text(found, as_json))

@@ -418,8 +418,14 @@ class Desk:
         self._trims.add(task)
         task.add_done_callback(self._trims.discard)
 
+    @property
+    def is_heard(self) -> bool:
+        """Return whether anybody gets messages: a notifier, or the log."""
+        return self.services.notifier is not None or log.isEnabledFor(logging.INFO)
+
     def notify(self, level: Level, text: str, key: str | None) -> None:
-        """Send a message; a notifier that fails changes nothing."""
+        """Log and send a message; a notifier that fails changes nothing."""
+        log.info("%s%s: %s", f"{key} " if key else "", level, text)
         if self.services.notifier is None:
             return
         try:

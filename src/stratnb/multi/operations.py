@@ -30,6 +30,7 @@ from stratnb.multi.feeds import candles_of, carry, keep_choices, open_replay, pl
 from stratnb.multi.figure_operations import FIGURE_OPERATIONS, FigureOperations
 from stratnb.multi.health import HealthWatch
 from stratnb.multi.limits import limits_of
+from stratnb.multi.notices import Notices
 from stratnb.multi.picture import EngineState, cache_view, picture
 from stratnb.multi.player import Player
 from stratnb.multi.position_operations import POSITION_OPERATIONS, PositionOperations
@@ -82,6 +83,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
         self._record: Record | None = None
         self._loading = asyncio.Lock()
         self.bus = EventBus(lambda: self.desk.now_ms() * 1_000_000, capacity=settings.event_buffer)
+        self.notices = Notices(name)
         self._take(self._desk_for(feed))
 
     def _desk_for(self, feed: ReplayFeed) -> Desk:
@@ -104,6 +106,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
         """Make a desk the present one."""
         self.desk = desk
         self.reader = Reader(desk)
+        self.notices.listen(desk)
         self.health_watch = HealthWatch(desk, lag_s=lambda: self._lag_ms() / 1000.0, lost=self._lost_words)
         self.switcher = Switcher(desk, self._held)
         self.kill_switch = KillSwitch(desk)
@@ -169,10 +172,11 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
             self.desk.router,
             on_error=self._failed,
             beside=(
-                *(self.desk.orders.resolve, self.health_watch.run),
+                *(self.desk.orders.resolve, self.health_watch.run, self.notices.run),
                 *watches(self.desk, self.settings.workspace, partial(self.kill, "file KILL")),
                 *(() if record is None else record.tasks),
             ),
+            after=self.notices.tell,
             changed=rebuilder.is_due,
             renew=rebuilder.run,
         )
@@ -180,6 +184,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
 
     async def close(self) -> None:
         """Stop the player, snapshot and close everything."""
+        self.notices.close()
         await self._rest()
         self.bus.close()
 
@@ -189,6 +194,7 @@ class Operations(CacheOperations, ConfigOperations, FigureOperations, PositionOp
         self._started = False
         if self.player is not None:
             await self.player.close()
+        self.notices.tell()
         await self.desk.close()
         if self._record is not None:
             await self._record.close()

@@ -9,12 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from stratnb.kernels import layout as at
-from stratnb.model import Market, Order, Trade, installed_version
+from stratnb.model import Market, Order, installed_version
 from stratnb.multi.description import journal_bytes
 from stratnb.multi.desk import Desk
 from stratnb.multi.lane import Lane, Working
 from stratnb.services.risk_rules import STATES
-from stratnb.services.trades import trades_of
 from stratnb.view import (
     CacheEntryView,
     CacheView,
@@ -43,6 +42,7 @@ def picture(
 ) -> EngineView:
     """Return the present state of a desk as frozen values."""
     feed, lanes, stats = desk.feed, desk.lanes(), desk.bus.stats()
+    day_ms = desk.now_ms() // int(at.DAY_MS) * int(at.DAY_MS)
     return EngineView(
         seq=seq,
         name=name,
@@ -62,7 +62,7 @@ def picture(
         positions=tuple(_position(desk, lane) for lane in desk.everyone() if lane.context.book.quantity),
         cache=cache_view(desk),
         orders=tuple(_order(work) for work in desk.orders.live()),
-        trades_today=tuple(trade for lane in lanes for trade in _trades_of_day(desk, lane)),
+        trades_today=tuple(trade for lane in lanes for trade in lane.context.book.trades_since(day_ms)),
         events_by_type=tuple(stats["by_type"].items()),
         markets={symbol: price_decimals(desk.exchange.market(symbol)) for symbol in feed.symbols},
         fees=_fees(desk),
@@ -230,18 +230,6 @@ def _order(work: Working) -> OrderView:
     """Return a working order."""
     told = {name: getattr(work.order, name) for name in OrderView.__slots__ if name in Order.__slots__}
     return OrderView(**told, filled=work.filled, state=work.state)
-
-
-def _trades_of_day(desk: Desk, lane: Lane) -> list[Trade]:
-    """Return the round trips that a strategy closed on the present UTC day, oldest first."""
-    book, day_ms = lane.context.book, desk.now_ms() // int(at.DAY_MS) * int(at.DAY_MS)
-    rows = []
-    for row in reversed(book.fill_rows):
-        if row[at.F_AFTER] == 0.0 and row[at.F_TIME] < day_ms:
-            break
-        rows.append(row)
-    found = np.array(rows[::-1]) if rows else np.empty((0, at.W_FILL))
-    return trades_of(found, strategy_id=book.strategy_id, symbol=book.symbol, reason=book.reason)
 
 
 def cache_view(desk: Desk) -> CacheView:

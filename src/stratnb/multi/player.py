@@ -29,8 +29,8 @@ async def _nothing() -> None:
 class Player:
     """Drives one feed on the engine's loop; gives way to other work every few milliseconds.
 
-    While `changed()` holds no instant is taken; `renew()` is awaited first. `beside` are further tasks that run as
-    long; one that fails stops the feed.
+    While `changed()` holds no instant is taken; `renew()` is awaited first; `after()` is called after each. `beside`
+    are further tasks that run as long; one that fails stops the feed.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Player:
         *,
         on_error: Callable[[BaseException], None],
         beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        after: Callable[[], None] = lambda: None,
         changed: Callable[[], bool] = lambda: False,
         renew: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
@@ -47,6 +48,7 @@ class Player:
         self._router = router
         self._beside = beside
         self._on_error = on_error
+        self._after = after
         self._changed = changed
         self._renew = renew
         self._closed = False
@@ -129,6 +131,7 @@ class Player:
                 break
             for _ in self._router.take(instant):
                 await asyncio.sleep(WAIT_S)
+            self._after()
             done += 1
             if time.monotonic() > until:
                 break

@@ -14,6 +14,7 @@ from stratnb.multi.records import State
 from stratnb.multi.registry import Registry
 from stratnb.multi.router import Router
 from stratnb.multi.settings import EngineSettings
+from stratnb.services import messages
 from stratnb.services.notify import Level
 from stratnb.services.shared import SharedServices
 
@@ -164,11 +165,14 @@ class Recovery:
             desk.set_state(key, "suspended")
         desk.note_flags(lane)
         desk.router.done()
+        desk.notify("info", messages.paused(), key)
 
     def resume(self, lane: Lane) -> None:
         """End a pause and reset the breaker; candles that were missed are caught up first."""
         desk, key = self._desk, lane.context.strategy_id
         lane.breaker.reset()
+        if lane.paused:
+            desk.notify("info", messages.resumed(), key)
         if desk.registry.get(key).state == "suspended":
             try:
                 desk.catch_up(desk.resident(key))

@@ -290,7 +290,8 @@ class Switcher:
         """Snapshot and announce the old one; the switch itself is done."""
         attempt.phase = "retire"
         desk = self._desk
-        desk.bus.publish("STRATEGY_ACTIVATED", strategy_id=attempt.to_id, source="switch")
+        told = {"from_id": attempt.from_id}
+        desk.bus.publish("STRATEGY_ACTIVATED", strategy_id=attempt.to_id, source="switch", payload=told)
         if attempt.from_id is not None:
             payload = {"state": desk.registry.get(attempt.from_id).state}
             desk.bus.publish("STRATEGY_DEACTIVATED", strategy_id=attempt.from_id, source="switch", payload=payload)

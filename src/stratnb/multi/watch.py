@@ -12,6 +12,7 @@ from stratnb.multi.clock import Clock
 from stratnb.multi.desk import Desk
 from stratnb.multi.kill_file import KillFile
 from stratnb.multi.lane import Lane
+from stratnb.services import messages
 
 __all__ = ["Watch", "prices_are_live", "watches"]
 
@@ -83,7 +84,9 @@ class Watch:
         for symbol in sorted(late - self._told):
             payload = {"silent_s": silent[symbol]}
             self._desk.bus.publish("DATA_STALE", symbol=symbol, source="watch", payload=payload)
-            self._desk.notify("warning", f"no price of {symbol} for {silent[symbol]:.0f} s", None)
+            self._desk.notify("warning", messages.feed_stale(symbol, silent[symbol]), None)
+        for symbol in sorted(self._told.intersection(silent) - late):
+            self._desk.notify("warning", messages.feed_recovered(symbol), None)
         self._told = late
 
     def _health(self, lane: Lane) -> None:

@@ -12,6 +12,7 @@ from stratnb.model import Market
 from stratnb.research.backtest import check_run
 from stratnb.research.batch import cores
 from stratnb.research.configured import Strategy, check_kinds, configure
+from stratnb.research.funding import FundingRates, check_funding
 from stratnb.research.gaps import OnGap, stretches_of
 from stratnb.research.search import check_optuna
 from stratnb.research.space import Given, Method, Space, axes_of, path_faults
@@ -62,6 +63,7 @@ class Asked:
     on_gap: OnGap = "hold"
     min_trades: int = 0
     memory_mb: float | None = None
+    funding: FundingRates | None = None
 
     def ready(self, findings: list[Finding]) -> Ready | None:
         """Return what runs, or None with all faults added to `findings`; no trial is run."""
@@ -83,7 +85,7 @@ class Asked:
         if len(findings) > before:
             return None
         given = (self.candles, self.market, float(self.cash), self.limits, dict(self.overrides or {}), self.on_gap)
-        runner = Runner(Job(document, chosen.paths, *given, chosen.count))
+        runner = Runner(Job(document, chosen.paths, *given, chosen.count, self.funding))
         findings += check_lengths(runner, axes)
         return Ready(found[0], chosen, runner) if len(findings) == before else None
 
@@ -93,6 +95,7 @@ class Asked:
         findings += collected(lambda: check_kinds(self.market, self.limits))
         if isinstance(self.candles, Candles) and len(self.candles):
             options: dict[str, Any] = {"market": self.market, "overrides": self.overrides}
+            findings += collected(lambda: check_funding(self.funding, self.candles))
             findings += collected(lambda: stretches_of(self.candles, self.on_gap))
             findings += collected(lambda: configure(self.strategy, self.candles, **options)[0], found)
         return findings

@@ -71,6 +71,7 @@ class Backtest:
     findings: tuple[Finding, ...]
     complete: bool
     limits: AccountLimits | None = None
+    funding: FundingRates | None = None
 
     @property
     def name(self) -> str:
@@ -266,7 +267,7 @@ def backtest(
     plan, findings = configure(strategy, candles, market=market, overrides=overrides)
     check_length(plan, len(candles))
     books, account = open_account(plan, cash, limits)
-    course = Course(candles.table(), stretches, rates_of(plan, books[0], candles, funding))
+    course = Course(candles.table(), stretches, rates_of(plan, books[0], candles.close_time_ms, funding))
     own = None if decisions else generated_loop(plan, len(candles), tier)
     made = run(plan, books, account, course, decisions, progress, cancelled, own=own)
     n, done = len(candles), len(made.equity)
@@ -286,6 +287,7 @@ def backtest(
         findings=(*findings, *missing(plan, funding, candles)),
         complete=done == n,
         limits=limits,
+        funding=funding,
     )
 
 

@@ -19,6 +19,7 @@ from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import open_account
 from stratnb.research.daily import DAY_MS
 from stratnb.research.ending import close_at_end
+from stratnb.research.funding import FundingRates, Rates, parts_of, rates_of, shared
 from stratnb.research.gaps import OnGap, close_out, stretches_of
 from stratnb.research.looping import FILL_BUFFER, REASON_CELLS, filled
 from stratnb.research.tiers import pays, usable
@@ -36,12 +37,16 @@ TOGETHER = 128  # trials of one call: few enough for threads to share, and for t
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """Candles made ready for many runs: rows (n, 6), closing times, the last candle of each day, stretches to run."""
+    """Candles made ready for many runs: rows (n, 6), closing times, the last candle of each day, stretches to run.
+
+    A linear market pays the rates of `funding`, without a table that of each run's document.
+    """
 
     rows: Floats
     close_ms: Ints
     day_ends: Ints
     stretches: tuple[tuple[int, int], ...]
+    funding: FundingRates | None = None
 
     @property
     def days(self) -> float:
@@ -70,12 +75,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def track_of(candles: Candles, on_gap: OnGap = "hold") -> Track:
+def track_of(candles: Candles, on_gap: OnGap = "hold", *, funding: FundingRates | None = None) -> Track:
     """Return candles made ready; raises `ConfigError` where `on_gap` is "stop" and there is a gap."""
     close_ms = candles.close_time_ms
     days = (close_ms - 1) // DAY_MS
     ends = np.searchsorted(days, np.arange(days[0], days[-1] + 1), side="right") - 1
-    return Track(candles.table(), close_ms, ends, stretches_of(candles, on_gap))
+    return Track(candles.table(), close_ms, ends, stretches_of(candles, on_gap), funding)
 
 
 def run_batch(
@@ -101,7 +106,7 @@ def run_batch(
         errors=("",) * m,
     )
     errors: list[str] = [""] * m
-    opened, tasks = _Opened(cash, limits), _tasks(plans, track, whole)
+    opened, tasks = _Opened(cash, limits, track), _tasks(plans, track, whole)
     lock, left = threading.Lock(), iter(tasks)
 
     def _work() -> None:
@@ -153,12 +158,17 @@ def _run_all(
     structure: Structure, plans: Sequence[Plan], track: Track, opened: _Opened, batch: Batch, rows: Sequence[int]
 ) -> bool:
     """Run trials together and write their rows; False when a block raised, which is then told one by one."""
+    accounts = [opened.tables(plan) for plan in plans]
+    ends, rates = shared([own for _, _, own in accounts], track.day_ends + 1)
     try:
-        made = run_together(structure, plans, [opened.tables(plan) for plan in plans], track.rows, track.day_ends + 1)
+        made = run_together(
+            structure, plans, [(book, account) for book, account, _ in accounts], track.rows, ends, rates
+        )
     except Exception:
         return False
-    chosen = np.array(rows)
-    batch.daily[chosen], batch.book[chosen], batch.reasons[chosen] = made.daily, made.books, made.counts
+    chosen, days = np.array(rows), np.searchsorted(ends, track.day_ends + 1) + 1
+    batch.daily[chosen] = made.daily[:, np.append(0, days)]
+    batch.book[chosen], batch.reasons[chosen] = made.books, made.counts
     batch.exposure[chosen] = made.inside / len(track.close_ms)
     return True
 
@@ -176,25 +186,27 @@ def _try(plan: Plan, track: Track, opened: _Opened, batch: Batch, k: int, equity
 class _Opened:
     """Opens an account for one plan after the other; what the next one has in common with the last is kept."""
 
-    def __init__(self, cash: float, limits: AccountLimits | None) -> None:
-        self.cash, self.limits = cash, limits
-        self._last: tuple[tuple[Any, ...], Floats, Floats] | None = None
+    def __init__(self, cash: float, limits: AccountLimits | None, track: Track) -> None:
+        self.cash, self.limits, self.track = cash, limits, track
+        self._last: tuple[tuple[Any, ...], Floats, Floats, Rates] | None = None
 
-    def tables(self, plan: Plan) -> tuple[Floats, Floats]:
-        """Return a fresh book and account."""
+    def tables(self, plan: Plan) -> tuple[Floats, Floats, Rates]:
+        """Return a fresh book and account, and until where each funding rate holds."""
         config = plan.config
         read = (config.capital, config.risk, config.execution, plan.market, plan.base_ms)
         last = self._last
         if last is None or any(a is not b for a, b in zip(read, last[0], strict=True)):
-            last = self._last = (read, *open_account(plan, self.cash, self.limits))
-        return last[1].copy(), last[2].copy()
+            books, account = open_account(plan, self.cash, self.limits)
+            rates = rates_of(plan, books[0], self.track.close_ms, self.track.funding)
+            last = self._last = (read, books, account, rates)
+        return last[1].copy(), last[2].copy(), last[3]
 
 
 def _run(plan: Plan, track: Track, opened: _Opened, batch: Batch, k: int, equity: Floats, fills: Floats) -> None:
     """Run one plan and write row k of the batch."""
-    books, account = opened.tables(plan)
+    books, account, rates = opened.tables(plan)
     capital, held, since = float(books[0, at.B_CAPITAL]), 0, -1
-    for rows in _filled(plan, track, books, account, equity, fills, batch.reasons[k]):
+    for rows in _filled(plan, track, rates, books, account, equity, fills, batch.reasons[k]):
         more, since = _held(rows, track.close_ms, since)
         held += more
     if plan.config.execution.simulation.end == "close":
@@ -210,11 +222,21 @@ def _run(plan: Plan, track: Track, opened: _Opened, batch: Batch, k: int, equity
 
 
 def _filled(
-    plan: Plan, track: Track, books: Floats, account: Floats, equity: Floats, fills: Floats, counts: Floats
+    plan: Plan,
+    track: Track,
+    rates: Rates,
+    books: Floats,
+    account: Floats,
+    equity: Floats,
+    fills: Floats,
+    counts: Floats,
 ) -> Iterator[Floats]:
     """Run the stretches and give the fill rows as they come; they are overwritten after that."""
     for start, stop in track.stretches:
-        yield from filled(plan, plan.memory(), books, account, track.rows, (start, stop), equity, fills, counts)
+        memory = plan.memory()
+        for part, rate in parts_of(rates, (start, stop)):
+            books[0, at.B_FUNDING_RATE] = rate
+            yield from filled(plan, memory, books, account, track.rows, part, equity, fills, counts)
         if stop < len(track.rows):
             n, equity[stop - 1] = close_out(plan, books, account, track.rows[stop - 1], fills)
             yield fills[:n]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +16,24 @@ from stratnb.market_data.funding import FundingRates
 from stratnb.strategy.funding import funding_missing
 from stratnb.strategy.plan import Plan
 
-__all__ = ["FundingRates", "check_funding", "missing", "rates_at", "rates_of", "stretches"]
+__all__ = [
+    "FundingRates",
+    "Rates",
+    "check_funding",
+    "missing",
+    "parts_of",
+    "rates_at",
+    "rates_of",
+    "shared",
+    "stretches",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Rates: TypeAlias = Sequence[tuple[int, float]]
 
 
-def stretches(funding: FundingRates | None, close_ms: Ints, rate: float) -> Sequence[tuple[int, float]]:
+def stretches(funding: FundingRates | None, close_ms: Ints, rate: float) -> Rates:
     """Return (stop, rate) pairs that cover the candles: up to `stop`, exclusive, a funding time has that rate.
 
     A time without a rate takes the next known one, after the last it is `rate`. Several times within one candle, or in
@@ -40,12 +53,44 @@ def stretches(funding: FundingRates | None, close_ms: Ints, rate: float) -> Sequ
     return found if found[-1][0] == n else [*found, (n, rate)]
 
 
-def rates_of(plan: Plan, book: Floats, candles: Candles, funding: FundingRates | None) -> Sequence[tuple[int, float]]:
-    """Set the funding times of a book and return the rates by stretches of candles."""
+def rates_of(plan: Plan, book: Floats, close_ms: Ints, funding: FundingRates | None) -> Rates:
+    """Set the funding times of a book and return the rates by stretches of the candles that close at `close_ms`."""
     if funding is None or not book[at.B_FUNDING_MS]:
-        return [(len(candles), plan.config.execution.simulation.funding_rate)]
+        return [(len(close_ms), plan.config.execution.simulation.funding_rate)]
     book[at.B_FUNDING_MS] = funding.every_ms
-    return stretches(funding, candles.close_time_ms, plan.config.execution.simulation.funding_rate)
+    return stretches(funding, close_ms, plan.config.execution.simulation.funding_rate)
+
+
+def parts_of(rates: Rates, span: tuple[int, int]) -> Iterator[tuple[tuple[int, int], float]]:
+    """Yield the parts of a span of candles (start, stop) that have one rate each, with it.
+
+    >>> list(parts_of([(4, 0.1), (9, 0.2)], (2, 7)))
+    [((2, 4), 0.1), ((4, 7), 0.2)]
+    """
+    start, stop = span
+    for until, rate in rates:
+        if start < min(until, stop):
+            yield (start, min(until, stop)), rate
+            start = until
+
+
+def shared(rates: Sequence[Rates], ends: Ints) -> tuple[Ints, list[tuple[int, int, Floats]]]:
+    """Return where stretches end of which each has one rate for each of m runs, and those rates.
+
+    The stretches end at `ends`, rising to the last candle, and where a rate does; a triple (first, last, rates (m,))
+    says which stretches, `last` exclusive, have the rates.
+
+    >>> shared([[(5, 0.1), (9, 0.2)], [(9, 0.3)]], np.array([3, 6, 9]))
+    (array([3, 5, 6, 9]), [(0, 2, array([0.1, 0.3])), (2, 4, array([0.2, 0.3]))])
+    """
+    unlike = {id(own): own for own in rates}
+    columns = {key: (np.array([stop for stop, _ in own]), np.array([x for _, x in own])) for key, own in unlike.items()}
+    stops = np.unique(np.concatenate([own for own, _ in columns.values()]))
+    every = np.unique(np.concatenate([ends, stops]))
+    edges = [0, *(np.searchsorted(every, stops) + 1).tolist()]
+    known = {key: values[np.searchsorted(own, stops)] for key, (own, values) in columns.items()}
+    table = np.column_stack([known[id(own)] for own in rates])
+    return every, [(first, last, row) for (first, last), row in zip(pairwise(edges), table, strict=True)]
 
 
 def missing(plan: Plan, funding: FundingRates | None, candles: Candles | None = None) -> Iterator[Finding]:
@@ -103,7 +148,8 @@ def rates_at(
 
     Up to instant `stop`, exclusive, the book has that rate; the last pair reaches to the end.
     """
-    own, closes = rates_of(plan, book, candles, funding), candles.close_time_ms
+    closes = candles.close_time_ms
+    own = rates_of(plan, book, closes, funding)
     places = np.searchsorted(close_ms, [closes[stop - 1] for stop, _ in own], side="right")
     places[-1] = len(close_ms)
     found: list[tuple[int, float]] = []

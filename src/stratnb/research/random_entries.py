@@ -108,7 +108,7 @@ class _Chance:
 
     def __init__(self, result: Backtest, threads: int, runs: int) -> None:
         self.result, self.threads, self.runs = result, threads, runs
-        self.track = track_of(result.candles[: len(result.equity_curve)])
+        self.track = track_of(result.candles[: len(result.equity_curve)], funding=result.funding)
         closes, self.odds = _odds(result)
         self.plan = _by_chance(result, closes)
 

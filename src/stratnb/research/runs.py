@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError, Refused, StratnbError
 from stratnb.market_data.candles import Candles, Gaps
+from stratnb.market_data.funding import FundingRates
 from stratnb.market_data.paths import typed_path
 from stratnb.model import Fill, Trade, timeframe_ms
 from stratnb.research.frames import FILL_COLUMNS, TRADE_COLUMNS, equity_frame, fills_frame, trades_frame
@@ -27,7 +28,7 @@ from stratnb.research.frames import FILL_COLUMNS, TRADE_COLUMNS, equity_frame, f
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SavedRun", "fingerprint", "load_run", "store"]
+__all__ = ["SavedRun", "fingerprint", "load_run", "rates_fingerprint", "store"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -133,6 +134,12 @@ def fingerprint(candles: Candles) -> dict[str, Any]:
     first, last = (int(candles.open_time_ms[i]) if len(candles) else 0 for i in (0, -1))
     names = {"symbol": candles.symbol, "timeframe": candles.timeframe, "count": len(candles)}
     return names | {"first_ms": first, "last_ms": last, "sha256": digest}
+
+
+def rates_fingerprint(funding: FundingRates) -> dict[str, Any]:
+    """Return what identifies funding rates: symbol, number, and a hash of their times and values."""
+    digest = hashlib.sha256(funding.time_ms.tobytes() + funding.rates.tobytes()).hexdigest()
+    return {"symbol": funding.symbol, "count": len(funding), "sha256": digest}
 
 
 def store(text: str, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -8,6 +8,7 @@ from stratnb.errors import Finding
 from stratnb.kernels import layout as at
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import Backtest, open_account
+from stratnb.research.funding import FundingRates, parts_of, rates_of
 from stratnb.research.gaps import close_out
 from stratnb.research.looping import FILL_BUFFER, REASON_CELLS, filled
 from stratnb.services.ledger import AccountLimits
@@ -22,6 +23,7 @@ def run_stretch(
     *,
     cash: float,
     limits: AccountLimits | None = None,
+    funding: FundingRates | None = None,
     before: int = 0,
     findings: tuple[Finding, ...] = (),
 ) -> Backtest:
@@ -31,12 +33,14 @@ def run_stretch(
     """
     (books, account), memory, rows = open_account(plan, cash, limits), plan.memory(), candles.table()
     equity, fills, counts = np.empty(len(rows)), np.empty((FILL_BUFFER, at.W_FILL)), np.zeros(REASON_CELLS)
-    kept = [fills[:0]]
+    kept, rates = [fills[:0]], rates_of(plan, books[0], candles.close_time_ms, funding)
     for span, entries in (((0, before), at.ENTRIES_OFF), ((before, len(rows)), at.ENTRIES_ON)):
         books[0, at.B_ENTRIES] = entries
         counts[:] = 0.0
-        parts = filled(plan, memory, books, account, rows, span, equity, fills, counts)
-        kept += [part.copy() for part in parts]
+        for part, rate in parts_of(rates, span):
+            books[0, at.B_FUNDING_RATE] = rate
+            made = filled(plan, memory, books, account, rows, part, equity, fills, counts)
+            kept += [own.copy() for own in made]
     if len(rows) > before:
         n, equity[-1] = close_out(plan, books, account, rows[-1], fills)
         kept.append(fills[:n].copy())
@@ -53,4 +57,5 @@ def run_stretch(
         findings=findings,
         complete=True,
         limits=limits,
+        funding=funding,
     )

@@ -14,10 +14,11 @@ from stratnb.research.asked import Asked
 from stratnb.research.batch import cores
 from stratnb.research.cluster import Cluster, modules_of
 from stratnb.research.configured import Strategy
+from stratnb.research.funding import FundingRates
 from stratnb.research.gaps import OnGap
 from stratnb.research.ledger import Ledger, study_of
 from stratnb.research.run_sweep import Course, Study, run_course
-from stratnb.research.runs import fingerprint
+from stratnb.research.runs import fingerprint, rates_fingerprint
 from stratnb.research.space import Given, Method, Space
 from stratnb.research.store import store_at
 from stratnb.research.sweep_checks import raise_all
@@ -45,6 +46,7 @@ def sweep(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
+    funding: FundingRates | None = None,
     threads: int | None = None,
     client: Client | None = None,
     path: str | Path | None = None,
@@ -59,7 +61,8 @@ def sweep(
     """Run a strategy alone with every combination of a space and return one table.
 
     `space` maps paths of the document to a `Range` or a list of values; `method` is "grid", "random" or "optuna" (the
-    last two with `trials`). The trials run in `threads` of this process, or on the Dask cluster of `client`. With
+    last two with `trials`). Each trial is the backtest of its document, with the same `funding` rates of a linear
+    market. The trials run in `threads` of this process, or on the Dask cluster of `client`. With
     `path`, a .parquet file, rows are kept as they come; the same call goes on with what is missing. `progress(done,
     all)` is told, else a line shows rate and remaining time; `cancelled()` and an interrupt keep what is done. A trial
     with fewer than `min_trades` trades is kept and never the best; a sweep that takes more than `memory_mb` (10^6
@@ -70,7 +73,7 @@ def sweep(
     account = (market, cash, limits, overrides)
     how = (method, trials, objective, seed)
     limited: dict[str, Any] = {"max_trials": max_trials, "min_trades": min_trades, "memory_mb": memory_mb}
-    asked = Asked(strategy, candles, space, *how, *account, threads=threads, on_gap=on_gap, **limited)
+    asked = Asked(strategy, candles, space, *how, *account, threads=threads, on_gap=on_gap, funding=funding, **limited)
     ready = asked.ready(findings)
     raise_all(findings)
     assert ready is not None, "what is not ready has a fault"
@@ -99,6 +102,7 @@ def _identity(plan: Plan, job: Job, space: Space, objective: str) -> dict[str, A
         "cash": job.cash,
         "limits": None if job.limits is None else job.limits.model_dump(),
         "on_gap": job.on_gap,
+        "funding": None if job.funding is None else rates_fingerprint(job.funding),
         "space": space.described(),
         "objective": objective if space.method == "optuna" else "",
     }

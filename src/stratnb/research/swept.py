@@ -163,6 +163,7 @@ class Sweep:
         job = self._course.runner.job
         patch = self._course.runner.variants.patch(self._rows.values[place])
         options: dict[str, Any] = {"market": job.market, "cash": job.cash, "limits": job.limits, "on_gap": job.on_gap}
+        options["funding"] = job.funding
         return backtest(job.document, job.candles, overrides=patch, **options)
 
     def verdict(self, **options: Any) -> Any:

@@ -202,8 +202,12 @@ def run_together(
     accounts: Sequence[tuple[Floats, Floats]],
     rows: Floats,
     ends: Ints,
+    rates: Sequence[tuple[int, int, Floats]],
 ) -> Trials:
-    """Run plans of a structure, each on its own book (1, W_BOOK) and account, over the stretches that end at `ends`."""
+    """Run plans of a structure, each on its own book (1, W_BOOK) and account, over the stretches that end at `ends`.
+
+    `rates` are the funding rates of m plans for stretches first..last, as `research.funding.shared` gives both.
+    """
     columns, m = _Columns(structure), len(plans)
     picks = [columns.place(plan) for plan in plans]
     width = WORK + len(picks[0]) + max(plan.decision_width for plan in plans)
@@ -227,7 +231,9 @@ def run_together(
         ends,
     )
     rest = (daily, counts, works, np.empty((at.MAX_FILLS, at.W_FILL)), np.empty(0))
-    trials.run_trials(*given, 0, len(ends), *rest)
+    for first, last, own in rates:
+        books[:, 0, at.B_FUNDING_RATE] = own
+        trials.run_trials(*given, first, last, *rest)
     return Trials(daily, books[:, 0], counts, works[:, INSIDE].copy())
 
 

@@ -14,6 +14,7 @@ from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
 from stratnb.research.backtest import check_length
 from stratnb.research.batch import run_batch, track_of
+from stratnb.research.funding import FundingRates
 from stratnb.research.gaps import OnGap
 from stratnb.research.measure import BLOCKS, FIGURES, blocks_of, daily_sharpes, measure
 from stratnb.services.ledger import AccountLimits
@@ -42,6 +43,7 @@ class Job:
     overrides: Mapping[str, Any]
     on_gap: OnGap
     count: int = 0
+    funding: FundingRates | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ class Runner:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.track = track_of(job.candles, job.on_gap)
+        self.track = track_of(job.candles, job.on_gap, funding=job.funding)
         self.variants = Variants(
             job.document,
             job.paths,

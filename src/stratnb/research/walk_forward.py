@@ -12,6 +12,7 @@ from stratnb.market_data.candles import Candles, market_from
 from stratnb.model import Market
 from stratnb.research.asked import Asked
 from stratnb.research.configured import Strategy, configure
+from stratnb.research.funding import FundingRates, missing
 from stratnb.research.gaps import stretches_of
 from stratnb.research.ledger import Ledger
 from stratnb.research.overfitting import probability_of_overfitting
@@ -43,6 +44,7 @@ def walk_forward(
     cash: float = 10_000.0,
     limits: AccountLimits | None = None,
     overrides: Mapping[str, Any] | None = None,
+    funding: FundingRates | None = None,
     ledger: Ledger | Literal[False] | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -52,10 +54,10 @@ def walk_forward(
 
     Windows are those of `windows_of`. A test starts flat with blocks warmed up on the candles of its training window
     (and the embargo), and is closed out at its end; nothing behind the end of the training has a part in the choice.
-    What is not known of the market is inferred from the first training window. `search` are further options of `sweep`
-    (`method`, `trials`, `seed`, `threads`, `client`, `max_trials`, `min_trades`, `memory_mb`, `on_gap`). Trials are
-    counted in `ledger` as by `sweep`; `progress(done, all)` counts trials over all windows; after a cancel the windows
-    done so far are returned.
+    What is not known of the market is inferred from the first training window. Trainings and tests pay the `funding`
+    rates of a linear market as `backtest` does. `search` are further options of `sweep` (`method`, `trials`, `seed`,
+    `threads`, `client`, `max_trials`, `min_trades`, `memory_mb`, `on_gap`). Trials are counted in `ledger` as by
+    `sweep`; `progress(done, all)` counts trials over all windows; after a cancel the windows done so far are returned.
     Raises `ConfigError` before anything runs.
     """
     if not isinstance(candles, Candles) or not positive(cash):
@@ -63,13 +65,11 @@ def walk_forward(
         raise ConfigError("type", f"{repr(what)[:80]} is not usable here", value=repr(what)[:80], hint=hint)
     if isinstance(space, Mapping):
         space = {path: list(values) if isinstance(values, Iterator) else values for path, values in space.items()}
-    account = {"market": market, "cash": cash, "limits": limits}
+    account = {"market": market, "cash": cash, "limits": limits, "funding": funding}
     options = search | account | {"objective": objective, "overrides": overrides}
     windows = _checked(strategy, candles, space, _Spans(train, test, mode, purge, embargo, step), options)
     if market is None:
-        seen = candles[slice(*windows[0].train)]
-        plan, _ = configure(strategy, seen, overrides=overrides)
-        account["market"] = market_from(seen, kind=plan.market.kind)
+        account["market"] = _inferred(strategy, candles[slice(*windows[0].train)], overrides)
     counting = ledger if ledger is False else _Counting(ledger)
     asked = search | account | {"objective": objective, "ledger": counting, "cancelled": cancelled}
     found: list[WindowResult] = []
@@ -124,6 +124,12 @@ def _checked(
     return made[0]
 
 
+def _inferred(strategy: Strategy, seen: Candles, overrides: Mapping[str, Any] | None) -> Market:
+    """Return what candles tell of the market of a strategy."""
+    plan, _ = configure(strategy, seen, overrides=overrides)
+    return market_from(seen, kind=plan.market.kind)
+
+
 class _Counting(Ledger):
     """A ledger to which the training windows tell that a trial was made, not how it went in so short a time."""
 
@@ -149,8 +155,9 @@ def _tested(candles: Candles, window: Window, *, trained: Sweep, account: Mappin
     start, (first, stop) = window.train[0], window.test
     own = candles[start:stop]
     plan, findings = configure(trained.backtest().plan.config, own, market=account["market"])
-    cash, limits = account["cash"], account["limits"]
-    result = run_stretch(plan, own, cash=cash, limits=limits, before=first - start, findings=findings)
+    findings += tuple(missing(plan, account["funding"], candles[first:stop]))
+    terms = {name: account[name] for name in ("cash", "limits", "funding")}
+    result = run_stretch(plan, own, before=first - start, findings=findings, **terms)
     outside: dict[str, float | None] = {**result.figures, "pnl": float(result.equity_curve[-1] - result.capital)}
     return WindowResult(
         window=window,

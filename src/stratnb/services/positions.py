@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,22 @@ class Book:
         """Return the closed round trips, oldest first."""
         rows = np.array(self.fill_rows) if self.fill_rows else np.empty((0, at.W_FILL))
         return trades_of(rows, strategy_id=self.strategy_id, symbol=self.symbol, reason=self.reason)
+
+    def fills_of(self, trade_no: int) -> list[Fill]:
+        """Return the fills of one round trip, oldest first; the newer it is, the sooner they are found."""
+        newer = takewhile(lambda row: row[at.F_TRADE] >= trade_no, reversed(self.fill_rows))
+        rows = [row for row in newer if row[at.F_TRADE] == trade_no][::-1]
+        return [fill_of(row, strategy_id=self.strategy_id, symbol=self.symbol, reason=self.reason) for row in rows]
+
+    def trades_since(self, time_ms: int) -> list[Trade]:
+        """Return the round trips that were closed since a time, oldest first."""
+        rows = []
+        for row in reversed(self.fill_rows):
+            if row[at.F_AFTER] == 0.0 and row[at.F_TIME] < time_ms:
+                break
+            rows.append(row)
+        found = np.array(rows[::-1]) if rows else np.empty((0, at.W_FILL))
+        return trades_of(found, strategy_id=self.strategy_id, symbol=self.symbol, reason=self.reason)
 
     def position(self) -> Position | None:
         """Return the open position, None when flat."""
@@ -235,10 +252,12 @@ class PositionManager:
                 "TARGET_HIT",
                 correlation_id=correlation,
                 source="positions",
-                payload={"reason": fill.reason, "price": fill.price},
+                payload={name: getattr(fill, name) for name in ("reason", "price", "quantity")}
+                | {"pnl": fill.realized_pnl},
             )
         kind = "OPENED" if before == 0.0 else "CLOSED" if fill.position_after == 0.0 else "CHANGED"
         moved: dict[str, object] = {"quantity": fill.position_after, "price": fill.price, "reason": fill.reason}
+        moved["trade_no"] = fill.trade_no
         if kind == "CLOSED":
             moved["pnl"] = float(book.row[at.B_TRADE_REALIZED] - book.row[at.B_TRADE_COSTS])
         publish(f"POSITION_{kind}", correlation_id=correlation, source="positions", payload=moved)

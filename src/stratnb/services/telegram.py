@@ -55,7 +55,7 @@ class TelegramSettings(BaseModel):
                 "secret_missing",
                 f"the token of the Telegram bot is not set: neither {self.token_from} nor the keyring has it",
                 value=self.token_from,
-                hint=f"export {self.token_from}=..., or run: keyring set stratnb {self.token_from}",
+                hint=f"export {self.token_from}=..., or with stratnb[keyring]: keyring set stratnb {self.token_from}",
             )
         return TelegramNotifier(token, self.chats, quiet=self.quiet)
 

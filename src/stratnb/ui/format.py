@@ -1,8 +1,8 @@
 """How numbers, times and words look on screen, and the one function that makes a text safe for HTML.
 
-Values stay fractions, milliseconds and quote units everywhere else; percent and arrows exist only here. A cell is a
-text or a mapping with `t` (text), `sub`, `tone`, `dot`, `bar`, `div`, `chips`, `acts`, `title` and `n` (sort key),
-which the browser draws with `textContent`.
+Values stay fractions, milliseconds and quote units everywhere else; percent and arrows exist only here and in
+`services.messages`. A cell is a text or a mapping with `t` (text), `sub`, `tone`, `dot`, `bar`, `div`, `chips`, `acts`,
+`title` and `n` (sort key), which the browser draws with `textContent`.
 """
 
 from __future__ import annotations
