@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,18 +29,27 @@ from stratnb.strategy.placed import Spot
 from stratnb.strategy.plan import Floats, Node, Plan
 from stratnb.strategy.settings import settings_row
 
-__all__ = ["Alike", "Change"]
+__all__ = ["BLOCKS", "Alike", "Change"]
+
+BLOCKS = ("indicators", "analyzers", "filters", "sizing", "exits")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """Which nodes have another block, and the exits in stepping order, when one spot of a document is another."""
+    """What becomes of a plan when one spot of its document is another.
+
+    `facts` are those of nodes with another block, `p` their parameters with the places; `exits` are all in stepping
+    order where there are others, `longer` are the candles that the blocks take more to warm up, added up.
+    """
 
     facts: Mapping[int, Facts]
     exits: tuple[tuple[str, Exit], ...]
     p: tuple[tuple[int, int, Floats], ...]
     warms: bool
     longer: int
+
+
+NOTHING = Change({}, (), (), False, 0)
 
 
 class Alike:
@@ -75,14 +85,14 @@ class Alike:
 
     def change(self, config: StrategyConfig, spot: Spot) -> Change | None:
         """Return what a configuration that differs from the base in one spot changes, or None; all exits are one."""
-        section = spot[0]
-        exits = ordered_exits(config) if section == "exits" else self.base.exits
+        section, base = spot[0], self.base
+        exits = ordered_exits(config) if section == "exits" else base.exits
         if not self._same_names(config, exits, section):
             return None
-        owner: Spot = ("exits", "") if section == "exits" else spot
+        spot = ("exits", "") if section == "exits" else spot
         found: dict[int, Facts] = {}
         visits: Counter[int] = Counter()
-        waiting = [(self.memo.facts(block), k) for own, block, k in self._roots(config, exits) if own == owner]
+        waiting = [(self.memo.facts(block), k) for own, block, k in self._roots(config, exits, section) if own == spot]
         while waiting:
             facts, k = waiting.pop()
             visits[k] += 1
@@ -99,10 +109,17 @@ class Alike:
         changed = {k: facts for k, facts in found.items() if facts is not self.facts[k]}
         if any(visits[k] != self.users[k] for k in changed):
             return None
+        if not changed and section != "exits":
+            return NOTHING
         firsts = [(self.first_p[k], facts.p) for k, facts in changed.items()]
         p = tuple([(first, first + len(numbers), np.array(numbers)) for first, numbers in firsts])
         more = [facts.warmup - self.facts[k].warmup for k, facts in changed.items()]
-        return Change(changed, exits, p, any(more), sum(more))
+        return Change(changed, exits if section == "exits" else (), p, any(more), sum(more))
+
+    def kept(self, section: str, held: Any) -> Change | None:
+        """Return the change of no block that another section without blocks makes; None where blocks follow from it."""
+        old = self.base.config.execution.simulation.slippage_model
+        return None if section == "execution" and held.simulation.slippage_model != old else NOTHING
 
     def numbers(self, config: StrategyConfig) -> Floats:
         """Return the parameters of the base with the settings of a configuration."""
@@ -122,7 +139,7 @@ class Alike:
         changed = {k: facts for change in changes for k, facts in change.facts.items()}
         if self._meets(changed):
             return None
-        exits = next((change.exits for change in changes if change.exits is not base.exits), base.exits)
+        exits = next((change.exits for change in changes if change.exits), base.exits)
         nodes = self._nodes(changed, any(change.warms for change in changes)) if changed else base.nodes
         analyzers = tuple([(e, nodes[k]) for e, k in zip(config.enabled_analyzers, self.raw, strict=True)])
         filters = tuple(
@@ -153,20 +170,27 @@ class Alike:
             kernels=base.kernels,
         )
 
-    def _roots(self, config: StrategyConfig, exits: Sequence[tuple[str, Block]]) -> Iterator[tuple[Spot, Block, int]]:
-        """Yield the blocks that the document names, with their spots and the places of their nodes."""
-        for name, entry in config.indicators.items():
-            yield ("indicators", name), entry.block, self.by_out[self.base.columns[f"ind.{name}"]]
-        enabled = [(n, one) for n, one in enumerate(config.analyzers) if one.enabled]
-        for (n, one), raw, rule in zip(enabled, self.raw, self.rules, strict=True):
-            yield ("analyzers", n), one.params, raw
-            yield ("analyzers", n), self.memo.rule(one.hold, one.min_confidence, one.max_confidence), rule
-        for (name, _, _), k in zip(self.base.filters, self.vetoes, strict=True):
-            yield ("filters", name), config.filters[name], k
-        yield ("sizing", ""), config.sizing, self.sizing
-        first = int(self.base.code[H_SEGMENTS + 2 * SEG_EXITS])
-        for k, (_, block) in enumerate(exits, first):
-            yield ("exits", ""), block, k
+    def _roots(
+        self, config: StrategyConfig, exits: Sequence[tuple[str, Block]], section: str = ""
+    ) -> Iterator[tuple[Spot, Block, int]]:
+        """Yield the blocks that the document names (in a section), with their spots and the places of their nodes."""
+        if section in ("", "indicators"):
+            for name, entry in config.indicators.items():
+                yield ("indicators", name), entry.block, self.by_out[self.base.columns[f"ind.{name}"]]
+        if section in ("", "analyzers"):
+            enabled = [(n, one) for n, one in enumerate(config.analyzers) if one.enabled]
+            for (n, one), raw, rule in zip(enabled, self.raw, self.rules, strict=True):
+                yield ("analyzers", n), one.params, raw
+                yield ("analyzers", n), self.memo.rule(one.hold, one.min_confidence, one.max_confidence), rule
+        if section in ("", "filters"):
+            for (name, _, _), k in zip(self.base.filters, self.vetoes, strict=True):
+                yield ("filters", name), config.filters[name], k
+        if section in ("", "sizing"):
+            yield ("sizing", ""), config.sizing, self.sizing
+        if section in ("", "exits"):
+            first = int(self.base.code[H_SEGMENTS + 2 * SEG_EXITS])
+            for k, (_, block) in enumerate(exits, first):
+                yield ("exits", ""), block, k
 
     def _children(self, k: int, facts: Facts) -> Iterator[int]:
         """Yield the nodes that a node uses because it asks for a block, not by the name of a column."""
@@ -205,8 +229,6 @@ class Alike:
         if section == "filters":
             was, now = base.filters.items(), config.filters.items()
             return [(n, f.enabled, f.on_missing) for n, f in was] == [(n, f.enabled, f.on_missing) for n, f in now]
-        if section == "execution":
-            return base.execution.simulation.slippage_model == config.execution.simulation.slippage_model
         return section != "exits" or [name for name, _ in exits] == [name for name, _ in self.base.exits]
 
     def _nodes(self, changed: Mapping[int, Facts], warms: bool) -> tuple[Node, ...]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
-from stratnb.blocks.base import Block, Filter, Ref, Sizing
+from stratnb.blocks.base import Block, Ref
 from stratnb.errors import ConfigError, Finding
 from stratnb.model import Market
-from stratnb.strategy.alike import Alike, Change
+from stratnb.strategy.alike import BLOCKS, Alike, Change
 from stratnb.strategy.build import build_plan
-from stratnb.strategy.checks import check, check_market
-from stratnb.strategy.column_checks import MAX_WARMUP
-from stratnb.strategy.config import AnalyzerEntry, FrozenMap, IndicatorEntry, StrategyConfig
+from stratnb.strategy.checks import RULES, SHAPED, check_market
+from stratnb.strategy.column_checks import MAX_WARMUP, check_warmups
+from stratnb.strategy.config import FrozenMap, StrategyConfig
 from stratnb.strategy.documents import LoadedStrategy
 from stratnb.strategy.faults import shown
 from stratnb.strategy.memo import Memo
@@ -35,15 +37,16 @@ COUNTED: Final = frozenset(
 class _Choice:
     """One spot, or all exits, with some values in their places, by itself.
 
-    `outline` is equal where the rules between the parts find the same, but for those of warm-ups.
+    `items` has what stands in each spot, None for what is faulty; `held` what comes of it in a configuration. `shape`
+    is equal where the blocks read the same, and None where it is not known.
     """
 
     section: str
-    parts: tuple[tuple[Spot, Parts], ...]
-    faults: tuple[Finding, ...]
-    item: Any
-    outline: int
-    change: Change | None
+    items: tuple[tuple[Spot, Any], ...]
+    faults: tuple[Finding, ...] = ()
+    held: Any = None
+    shape: Hashable = None
+    change: Change | None = None
 
 
 @dataclass(slots=True)
@@ -86,8 +89,9 @@ class Frame:
         self.alike = Alike(plan, memo)
         self.sections = frozenset(section for section, _ in spots)
         self._units = _units(spots)
-        self._outlines: dict[Any, int] = {}
-        self._reads: dict[tuple[Spot, str], Parts] = {}
+        rules = [(rule, [k for k, unit in enumerate(self._units) if unit.section in read]) for rule, read in RULES]
+        self._rules = [(rule, concerned) for rule, concerned in rules if concerned]
+        self._reads: dict[tuple[Spot, str], tuple[Any, tuple[Finding, ...]]] = {}
         self._checked: dict[tuple[Any, ...], tuple[Finding, ...]] = {}
         self._numbers: dict[tuple[_Choice, ...], Floats] = {}
 
@@ -116,79 +120,112 @@ class Frame:
         if found is None:
             if len(unit.choices) >= READS:
                 unit.choices.clear()
-            found = unit.choices[key] = self._made(unit, values, key)
+            found = unit.choices[key] = self._made(unit, values)
         return found
 
-    def _made(self, unit: _Unit, values: Sequence[Any], key: str) -> _Choice:
+    def _made(self, unit: _Unit, values: Sequence[Any]) -> _Choice:
         """Read a unit with values that were not asked before."""
         section = unit.section
-        read = tuple([(spot, self._read(spot, places, values)) for spot, places in unit.spots])
-        faults = tuple([finding for _, parts in read for finding in parts.findings])
+        read = [(spot, *self._read(unit, spot, places, values)) for spot, places in unit.spots]
+        items, faults = tuple([(spot, item) for spot, item, _ in read]), [f for *_, findings in read for f in findings]
         if faults:
-            return _Choice(section, read, faults, None, -1, None)
-        item = _merged(getattr(self.config, section), read)
-        look = _look(section, item[1] if isinstance(item, tuple) else item)
-        outline = self._outline((unit.paths, look or key))
-        choice = _Choice(section, read, (), item, outline, None)
-        change = self.alike.change(self._assembled([choice]), unit.spots[0][0])
-        return _Choice(section, read, (), item, outline, change)
+            return _Choice(section, items, tuple(faults))
+        held = self._held(section, items)
+        if section not in BLOCKS:
+            return _Choice(section, items, held=held, change=self.alike.kept(section, held))
+        change, shape = None, None
+        with suppress(ConfigError):  # building the plan brings it, after what the rules find
+            change = self.alike.change(self._assembled([_Choice(section, items, held=held)]), items[0][0])
+            shape = self._shape(items)
+        return _Choice(section, items, (), held, shape, change)
 
-    def _read(self, spot: Spot, places: Places, values: Sequence[Any]) -> Parts:
-        """Return one spot with its values."""
+    def _read(self, unit: _Unit, spot: Spot, places: Places, values: Sequence[Any]) -> tuple[Any, tuple[Finding, ...]]:
+        """Return one spot with its values, None where it is faulty, and the faults; kept where it is one of several."""
         known = (spot, repr([values[k] for k, _ in places]))
         found = self._reads.get(known)
         if found is None:
-            if len(self._reads) >= READS:
-                self._reads.clear()
-            found = self._reads[known] = read_placed(self.document, spot, [(way, values[k]) for k, way in places])
+            section, key = spot
+            parts = read_placed(self.document, spot, [(way, values[k]) for k, way in places])
+            item: Any = getattr(parts, section)
+            if section == "analyzers" or section in NAMED:
+                item = item.get(key)
+            found = (item, tuple(parts.findings))
+            if len(unit.spots) > 1:
+                if len(self._reads) >= READS:
+                    self._reads.clear()
+                self._reads[known] = found
         return found
 
-    def _outline(self, look: Any) -> int:
-        return self._outlines.setdefault(look, len(self._outlines))
+    def _held(self, section: str, items: Sequence[tuple[Spot, Any]]) -> Any:
+        """Return what stands in a section of a configuration with items that have no fault."""
+        old: Any = getattr(self.config, section)
+        if section == "analyzers":
+            new = {key: item for (_, key), item in items}
+            return tuple([new.get(n, entry) for n, entry in enumerate(old)])
+        return FrozenMap({**old, **{str(key): item for (_, key), item in items}}) if section in NAMED else items[0][1]
 
-    def _faults(self, choices: Sequence[_Choice]) -> tuple[Finding, ...]:
+    def _shape(self, items: Sequence[tuple[Spot, Any]]) -> Hashable:
+        """Return what the rules of `SHAPED` see of blocks; None for all of them."""
+        found: list[tuple[Any, ...]] = []
+        for (section, key), item in items:
+            inner = {"indicators": "block", "analyzers": "params"}.get(section)
+            if section in ("analyzers", "filters") and not item.enabled:
+                return None
+            block = getattr(item, inner) if inner else item
+            found.append((section, key, item.timeframe if inner else "", self._reads_of(block)))
+        return tuple(found)
+
+    def _reads_of(self, block: Block) -> tuple[Any, ...]:
+        """Return the class of a block and all that it reads, the blocks that it brings along included."""
+        facts = self.memo.facts(block)
+        inputs = [(item.output, self._reads_of(item.block)) if isinstance(item, Ref) else item for item in facts.inputs]
+        return type(block), facts.required, getattr(block, "on", None), tuple(inputs)
+
+    def _faults(self, choices: Sequence[_Choice]) -> list[Finding]:
         """Return the errors of a combination: those of its spots, and those between its parts."""
-        key: tuple[Any, ...] = tuple([choice.outline for choice in choices])
+        found = [finding for choice in choices for finding in choice.faults]
+        whole, parts = bool(found), None
         longer = [choice.change.longer for choice in choices if choice.change is not None]
-        if len(longer) < len(choices) or self.alike.warmups + sum(longer) > MAX_WARMUP:
-            key = tuple(choices)
-        found = self._checked.get(key)
-        if found is None:
-            if len(self._checked) >= READS:
-                self._checked.clear()
-            found = self._checked[key] = tuple(self._between(choices))
+        short = len(longer) == len(choices) and self.alike.warmups + sum(longer) <= MAX_WARMUP
+        for rule, concerned in self._rules:
+            seen = rule in SHAPED or (short and rule is check_warmups)
+            own = [choices[k].shape or choices[k] if seen else choices[k] for k in concerned]
+            key = (rule, *(choices if whole else own))
+            told = self._checked.get(key)
+            if told is None:
+                if len(self._checked) >= READS:
+                    self._checked.clear()
+                parts = parts or self._parts(choices)
+                told = self._checked[key] = _errors(rule(parts))
+            found += told
+        if self.fixed is not None and "execution" in self.sections:
+            found += _errors(check_market(parts or self._parts(choices), self.fixed))
         return found
 
-    def _between(self, choices: Sequence[_Choice]) -> Iterator[Finding]:
-        """Yield the errors of the spots, then those that the rules find between the parts."""
+    def _parts(self, choices: Sequence[_Choice]) -> Parts:
+        """Return the parts of the base with those of the choices."""
         parts = copy.copy(self.parts)
         parts.findings = [finding for choice in choices for finding in choice.faults]
         for choice in choices:
-            for (section, key), found in choice.parts:
-                old, new = getattr(parts, section), getattr(found, section)
+            for (section, key), item in choice.items:
+                new = item
                 if section == "analyzers" or section in NAMED:
-                    new = {**old, **new} if new else {name: item for name, item in old.items() if name != key}
+                    new = {
+                        name: old for name, old in getattr(parts, section).items() if item is not None or name != key
+                    }
+                    new |= {key: item} if item is not None else {}
                 setattr(parts, section, new)
-        told = [*parts.findings, *check(parts, self.sections)]
-        if self.fixed is not None and "execution" in self.sections:
-            told += check_market(parts, self.fixed)
-        return (finding for finding in told if finding.severity == "error")
+        return parts
 
     def _assembled(self, choices: Sequence[_Choice]) -> StrategyConfig:
         """Return the base configuration with choices that have no fault."""
         config = self.config.model_copy()
         held = config.__dict__
         held.pop("config_hash", None)
-        for choice in choices:
-            section = choice.section
-            if section == "analyzers":
-                n, entry = choice.item
-                held[section] = (*held[section][:n], entry, *held[section][n + 1 :])
-            elif section in ("indicators", "filters"):
-                name, entry = choice.item
-                held[section] = FrozenMap({**held[section], name: entry})
-            else:
-                held[section] = choice.item
+        for section, own in groupby(choices, _section_of):
+            several = list(own)
+            items = several[0].items if len(several) == 1 else [item for choice in several for item in choice.items]
+            held[section] = several[0].held if len(several) == 1 else self._held(section, items)
         return config
 
     def _settings(self, config: StrategyConfig, choices: Sequence[_Choice]) -> Floats:
@@ -205,33 +242,17 @@ class Frame:
 
 
 def _units(spots: Mapping[Spot, Places]) -> list[_Unit]:
-    """Return the spots one by one, but the exits as one: a ladder of targets bears on the other exits."""
-    exits = tuple([item for item in spots.items() if item[0][0] == "exits"])
-    groups = [(item,) for item in spots.items() if item[0][0] != "exits"] + ([exits] if exits else [])
-    return [_Unit(group, tuple([k for _, places in group for k, _ in places])) for group in groups]
+    """Return the spots one by one by section, but the exits as one: a ladder of targets bears on the other exits."""
+    groups: dict[Any, tuple[tuple[Spot, Places], ...]] = {}
+    for spot, places in sorted(spots.items(), key=lambda item: item[0][0]):
+        name = "exits" if spot[0] == "exits" else spot
+        groups[name] = (*groups.get(name, ()), (spot, places))
+    return [_Unit(group, tuple([k for _, places in group for k, _ in places])) for group in groups.values()]
 
 
-def _merged(old: Any, read: Sequence[tuple[Spot, Parts]]) -> Any:
-    """Return what stands in a configuration for parts without faults: a named block, a section, or all exits."""
-    section, key = read[0][0]
-    found = getattr(read[0][1], section)
-    if section == "exits":
-        return FrozenMap({**old, **{name: block for _, parts in read for name, block in parts.exits.items()}})
-    return (key, found[key]) if section == "analyzers" or section in NAMED else found
+def _section_of(choice: _Choice) -> str:
+    return choice.section
 
 
-def _look(section: str, entry: Any) -> Any:
-    """Return what the rules between the parts see of a block, but for its warm-up; None for all of it."""
-    if section == "indicators" and isinstance(entry, IndicatorEntry):
-        return entry.timeframe, _shape(entry.block)
-    if section == "analyzers" and isinstance(entry, AnalyzerEntry):
-        return entry.name, entry.weight, entry.enabled, entry.timeframe, _shape(entry.params)
-    if section == "filters" and isinstance(entry, Filter):
-        return entry.enabled, _shape(entry)
-    return _shape(entry) if isinstance(entry, Sizing) else None
-
-
-def _shape(block: Block) -> tuple[Any, ...]:
-    """Return the class of a block and all that it reads, the blocks that it brings along included."""
-    inputs = [(item.output, _shape(item.block)) if isinstance(item, Ref) else item for item in block.inputs()]
-    return type(block), block.required(), getattr(block, "on", None), tuple(inputs)
+def _errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple([finding for finding in findings if finding.severity == "error"])
