@@ -62,7 +62,7 @@ class Variants:
         """Return the plan for the values, or raise the `ConfigError` that building it from its document raises."""
         loose = [k for k in self._loose if is_scalar(values[k])]
         others = {str(k): value for k, value in enumerate(values) if k not in loose} if len(loose) < len(values) else {}
-        key = canonical(others)
+        key = canonical(others) if others else ""
         if key not in self._frames:
             if len(self._frames) >= FRAMES:
                 self._frames.pop(next(iter(self._frames)))
