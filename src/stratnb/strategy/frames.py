@@ -18,11 +18,11 @@ from stratnb.strategy.checks import RULES, SHAPED, check_market
 from stratnb.strategy.column_checks import MAX_WARMUP, check_warmups
 from stratnb.strategy.config import FrozenMap, StrategyConfig
 from stratnb.strategy.documents import LoadedStrategy
-from stratnb.strategy.faults import shown
+from stratnb.strategy.faults import SECTIONS, shown
 from stratnb.strategy.memo import Memo
 from stratnb.strategy.placed import NAMED, Places, Spot, read_placed
 from stratnb.strategy.plan import Floats, Plan
-from stratnb.strategy.reading import Parts, read
+from stratnb.strategy.reading import Parts
 
 __all__ = ["Frame"]
 
@@ -84,7 +84,7 @@ class Frame:
         base: str,
         fixed: Market | None,
     ) -> None:
-        self.config, self.parts, self.document = loaded.config, read(loaded.merged), document
+        self.config, self.parts, self.document = loaded.config, _parts_of(loaded.config), document
         self.timeframe, self.fixed, self.memo = base, fixed, memo
         self.alike = Alike(plan, memo)
         self.sections = frozenset(section for section, _ in spots)
@@ -248,6 +248,13 @@ def _units(spots: Mapping[Spot, Places]) -> list[_Unit]:
         name = "exits" if spot[0] == "exits" else spot
         groups[name] = (*groups.get(name, ()), (spot, places))
     return [_Unit(group, tuple([k for _, places in group for k, _ in places])) for group in groups.values()]
+
+
+def _parts_of(config: StrategyConfig) -> Parts:
+    """Return the parts that a valid configuration was put together from, as far as rules read them."""
+    plain = {name: getattr(config, name) for name in SECTIONS}
+    named: dict[str, Any] = {name: dict(getattr(config, name)) for name in NAMED}
+    return Parts(**plain, **named, sizing=config.sizing, analyzers=dict(enumerate(config.analyzers)))
 
 
 def _section_of(choice: _Choice) -> str:
