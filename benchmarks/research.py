@@ -236,12 +236,15 @@ def _eight(candles: Candles) -> None:
 
 
 def _scaling(candles: Candles) -> None:
-    """Tell the cost of one more candle and of one more combination between sizes, and what is left at none."""
+    """Tell the cost of one more candle and of one more combination between sizes, and what is left at none.
+
+    Fewer combinations are spread over the same periods: short ones trade more, so that each costs more.
+    """
     sizes = [n for n in (10_000, 100_000, YEAR, FIVE_YEARS) if n <= len(candles)]
     least = [timed(functools.partial(walk, candles[:n]), reps=15)[0]["min_s"] for n in sizes]
     _told("candles", candles, sizes, least)
     short = candles[:100_000]
-    spaces = [(Range(5, 9), 100), (Range(5, 17), 260), (Range(5, 29), 500), (Range(5, 54), 1_000)]
+    spaces = [(Range(5, 54, step=step), count) for step, count in ((10, 100), (4, 260), (2, 500), (1, 1_000))]
     least = [timed(functools.partial(thousand, short, fasts), reps=5)[0]["min_s"] for fasts, _ in spaces]
     _told("combinations", short, [count for _, count in spaces], least)
 

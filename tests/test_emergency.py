@@ -19,7 +19,7 @@ from stratnb.errors import Refused, RetryLater
 from stratnb.journal.check import check_journal
 from stratnb.kernels import layout as at
 from stratnb.multi import emergency
-from trading_cases import FREE, LONG, document, flat, market, registered, series
+from trading_cases import FREE, LONG, Messages, document, flat, market, registered, series
 
 ROWS = [*flat(1, volume=LONG), *flat(2), *flat(1, volume=LONG), *flat(6)]
 FAST = {"query_delays_s": (0.002,), "absences": 2, "absence_spacing_s": 0.0, "unknown_grace_s": 0.0}
@@ -31,16 +31,6 @@ SEVERAL, STRIDE = 3, 7
 def test_blocks() -> Iterator[None]:
     with registered():
         yield
-
-
-class Messages:
-    """A notifier that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-
-    def notify(self, level: str, text: str, strategy_id: str | None = None) -> None:
-        self.told.append((level, text))
 
 
 def opened(path: Path, **options: Any) -> Engine:

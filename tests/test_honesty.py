@@ -315,6 +315,8 @@ def test_a_verdict_counts_the_ledgers_trials(trials: Any, tmp_path: Path, result
     shown = second._repr_html_()
     assert RULE.replace(">", "&gt;").replace("<", "&lt;") in shown
     assert "500 in the ledger" in shown
+    assert f'<td style="text-align: left">{second.deflated:.2%}</td>' in shown
+    assert f"{abs(second.sharpe or 0.0):.2f} over {second.days} days" in shown
     assert "not significant" in repr(second)
     assert second.frame.loc["trials", "value"] == "12 in this sweep, 500 in the ledger"
 

@@ -16,8 +16,7 @@ from stratnb.journal.check import check_journal
 from stratnb.kernels import layout as at
 from stratnb.model import OrderState
 from stratnb.multi.lane import Working
-from stratnb.services.notify import Level
-from trading_cases import FREE, LONG, SYMBOL, document, flat, market, registered, series
+from trading_cases import FREE, LONG, SYMBOL, Messages, document, flat, market, registered, series
 
 FALLING = [*flat(1, volume=LONG), *flat(6), (100, 100, 97, 97), *flat(8, 97.0)]
 TARGETS = {"take_profit": {"levels": [{"at": 0.01, "close": 0.5}, {"at": 0.05, "close": 0.5}]}}
@@ -28,16 +27,6 @@ EXITS = {"exits": {"stop_loss": {"fraction": 0.02}, **TARGETS}}
 def test_blocks() -> Iterator[None]:
     with registered():
         yield
-
-
-class Messages:
-    """A notifier that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-
-    def notify(self, level: Level, text: str, strategy_id: str | None = None) -> None:
-        self.told.append((level, text))
 
 
 def opened(path: Path, rows: Any = FALLING, notifier: Any = None) -> Engine:

@@ -47,7 +47,7 @@ def whole() -> Sweep:
 def _mended(monkeypatch: pytest.MonkeyPatch, size: int = 3) -> None:
     """Let shares be small, so that a short sweep has several."""
     monkeypatch.setattr(run_sweep, "MOST", size)
-    monkeypatch.setattr(run_sweep._Missing, "adapt", lambda self, took_s: setattr(self, "size", size))
+    monkeypatch.setattr(run_sweep._Missing, "adapt", lambda self, took_s, ran: setattr(self, "size", size))
 
 
 def test_the_table_has_a_row_a_trial(whole: Sweep) -> None:

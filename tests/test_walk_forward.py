@@ -24,7 +24,7 @@ from stratnb.research.overfitting import probability_of_overfitting
 from stratnb.research.stretch import run_stretch
 from stratnb.research.sweep import sweep
 from stratnb.research.walk_forward import WalkForward, walk_forward
-from stratnb.research.windows import windows_of
+from stratnb.research.windows import Spans, windows_of
 
 HOUR = 3_600_000
 FAST, SLOW = "analyzers[0].params.fast", "analyzers[0].params.slow"
@@ -76,9 +76,9 @@ def test_the_arithmetic_of_windows(train: int, test: int, purge: int, embargo: i
     options: dict[str, Any] = {"train": train, "test": test, "mode": mode, "purge": purge, "embargo": embargo}
     if purge >= train or train + embargo + test > n:
         with pytest.raises(ConfigError):
-            windows_of(flat(n), **options)
+            windows_of(flat(n), Spans(**options))
         return
-    found = windows_of(flat(n), **options)
+    found = windows_of(flat(n), Spans(**options))
     assert len(found) == (n - train - embargo) // test
     for k, window in enumerate(found):
         assert window.test == (train + embargo + k * test, train + embargo + (k + 1) * test)
@@ -89,14 +89,14 @@ def test_the_arithmetic_of_windows(train: int, test: int, purge: int, embargo: i
 
 def test_lengths_in_time_are_those_in_candles() -> None:
     candles = flat(500)
-    in_time = windows_of(candles, train="5d", test=timedelta(hours=48), purge="6h", embargo="120m")
-    assert in_time == windows_of(candles, train=120, test=48, purge=6, embargo=2)
-    assert windows_of(candles, train="1w", test=100) == windows_of(candles, train=168, test="100h")
+    in_time = windows_of(candles, Spans(train="5d", test=timedelta(hours=48), purge="6h", embargo="120m"))
+    assert in_time == windows_of(candles, Spans(train=120, test=48, purge=6, embargo=2))
+    assert windows_of(candles, Spans(train="1w", test=100)) == windows_of(candles, Spans(train=168, test="100h"))
 
 
 def test_time_passes_in_a_gap() -> None:
     """A day of training in which half a day is missing has twelve candles; the tests still follow each other."""
-    found = windows_of(flat(200, missing=slice(6, 18)), train="1d", test="2d")
+    found = windows_of(flat(200, missing=slice(6, 18)), Spans(train="1d", test="2d"))
     assert found[0].train == (0, 12)
     assert [b.test[0] - a.test[1] for a, b in pairwise(found)] == [0] * (len(found) - 1)
 
@@ -149,7 +149,7 @@ def test_what_a_late_window_lacks_is_told_before_the_first_runs(monkeypatch: pyt
 
 def test_all_faults_of_windows_at_once() -> None:
     with pytest.raises(ConfigError) as told:
-        windows_of(flat(100), train=-1, test="x", mode="none", purge=-1)  # type: ignore[arg-type]
+        windows_of(flat(100), Spans(train=-1, test="x", mode="none", purge=-1))  # type: ignore[arg-type]
     assert [finding.path for finding in told.value.findings] == ["mode", "train", "test", "purge"]
 
 
@@ -303,12 +303,12 @@ def test_trials_of_a_walk_are_counted_once(candles: Candles, tmp_path: Path) -> 
 
 
 def test_tests_a_step_apart_leave_the_candles_between_them_out(candles: Candles) -> None:
-    near = windows_of(candles, **SIZES)
-    assert windows_of(candles, **SIZES, step=300) == near
-    far = windows_of(candles, **SIZES, step=500)
+    near = windows_of(candles, Spans(**SIZES))
+    assert windows_of(candles, Spans(**SIZES, step=300)) == near
+    far = windows_of(candles, Spans(**SIZES, step=500))
     assert [window.test for window in far] == [(700, 1_000), (1_200, 1_500), (1_700, 2_000)]
     with pytest.raises(ConfigError) as caught:
-        windows_of(candles, **SIZES, step=299)
+        windows_of(candles, Spans(**SIZES, step=299))
     assert [finding.path for finding in caught.value.findings] == ["step"]
     walked = walk_forward(DOCUMENT, candles, {FAST: [3, 9]}, **SIZES, step=500, ledger=False, threads=1)
     assert len(walked.equity_curve) == len(walked.close_ms) == len(walked.tested) == 3 * 300

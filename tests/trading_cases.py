@@ -45,6 +45,16 @@ QUIET: dict[str, Any] = {
 }
 
 
+class Messages:
+    """A notifier that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def notify(self, level: str, text: str, strategy_id: str | None = None) -> None:
+        self.told.append((level, text))
+
+
 class Scripted(Analyzer, kind="scripted"):
     """Goes long at a volume of 7, short at 6, and raises at a half."""
 

@@ -30,6 +30,7 @@ from stratnb.research.sweep_memory import memory_faults
 from stratnb.research.trials import Job, Runner
 from stratnb.research.value_checks import value_faults
 from stratnb.services.ledger import AccountLimits
+from stratnb.strategy.documents import LoadedStrategy, build_config
 from stratnb.strategy.plan import Plan
 
 __all__ = ["Asked", "Ready"]
@@ -77,15 +78,15 @@ class Asked:
         countable = ("method", "trials", "max_trials", *(self.space if isinstance(self.space, Mapping) else ()))
         if axes and not any(finding.path in countable for finding in findings[before:]):
             findings += count_faults(chosen, self.max_trials)
-        document = written(self.strategy, self.market) if found else {}
-        if found and isinstance(self.space, Mapping):
-            findings += self._space_faults(found[0], document, chosen, {finding.path for finding in faults})
+        document, loaded = self._read() if found else ({}, None)
+        if loaded is not None and isinstance(self.space, Mapping):
+            findings += self._space_faults(loaded, document, chosen, {finding.path for finding in faults})
         if len(findings) == before:
             findings += memory_faults(chosen.count, len(self.candles), self.threads or cores(), self.memory_mb)
         if len(findings) > before:
             return None
         given = (self.candles, self.market, float(self.cash), self.limits, dict(self.overrides or {}), self.on_gap)
-        runner = Runner(Job(document, chosen.paths, *given, chosen.count, self.funding))
+        runner = Runner(Job(document, chosen.paths, *given, chosen.count, self.funding), loaded)
         findings += check_lengths(runner, axes)
         return Ready(found[0], chosen, runner) if len(findings) == before else None
 
@@ -100,10 +101,19 @@ class Asked:
             findings += collected(lambda: configure(self.strategy, self.candles, **options)[0], found)
         return findings
 
-    def _space_faults(self, plan: Plan, document: Mapping[str, Any], chosen: Space, told: set[str]) -> list[Finding]:
+    def _read(self) -> tuple[dict[str, Any], LoadedStrategy]:
+        """Return the document of a valid strategy with what it extends in it, and what it is for these candles."""
+        document = written(self.strategy, self.market)
+        symbol, overrides = self.candles.symbol, dict(self.overrides or {})
+        return document, build_config(document, overrides=overrides, symbol=symbol, market=self.market)
+
+    def _space_faults(
+        self, loaded: LoadedStrategy, document: Mapping[str, Any], chosen: Space, told: set[str]
+    ) -> list[Finding]:
         """Return paths that lead nowhere or change nothing, and values that what stands there does not accept."""
-        lost = path_faults(map(str, self.space), plan.config.to_document(), document, offered(plan.config))
-        lost += idle_faults(map(str, self.space))
+        paths, places = [str(path) for path in self.space], (loaded.complete, document)
+        lost = path_faults(paths, *places) and path_faults(paths, *places, offered(loaded.config))
+        lost += idle_faults(paths)
         known = [axis for axis in chosen.axes if axis.path not in {*told, *(finding.path for finding in lost)}]
-        options: dict[str, Any] = {"market": self.market, "overrides": self.overrides}
+        options: dict[str, Any] = {"market": self.market, "overrides": self.overrides, "loaded": loaded}
         return lost + value_faults(document, known, symbol=self.candles.symbol, **options)

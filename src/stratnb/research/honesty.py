@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -46,8 +47,8 @@ __all__ = [
 
 LEVEL: Final = 0.95
 RULE: Final = (
-    f"significant: deflated Sharpe ratio >= {LEVEL:g} against all trials that the ledger counts for this idea on this "
-    f"market, the {LEVEL:.0%} interval of the mean trade above 0, at least {FEW} days and {FEW} trades"
+    f"significant: deflated Sharpe ratio >= {LEVEL:.0%} against all trials that the ledger counts for this idea on "
+    f"this market, the {LEVEL:.0%} interval of the mean trade above 0, at least {FEW} days and {FEW} trades"
 )
 
 EXPLAINED: Final = {
@@ -57,6 +58,9 @@ EXPLAINED: Final = {
     "probability of overfitting": "overfitting",
     "buy and hold": "buy_and_hold",
 }
+
+MINUS: Final = "\N{MINUS SIGN}"
+_HYPHEN = re.compile(r"-(?=\d)")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,19 +96,17 @@ class Verdict:
     def rows(self) -> list[tuple[str, str]]:
         """Return what is shown, as names and texts."""
         total = self.intervals["total"] if self.intervals else Interval(None, None, None)
+        within = f" ({LEVEL:.0%}: {_gain(total.low)} to {_gain(total.high)})" if total.low is not None else ""
         chance = self.random.p_value if self.random else None
         return [
             ("significant", "yes" if self.significant else f"no: {'; '.join(self.against)}"),
             ("trials", f"{self.trials:,} in this sweep, {self.counted:,} in the ledger"),
-            ("Sharpe ratio", f"{_shown(self.sharpe)} over {self.days} days"),
+            ("Sharpe ratio", f"{_shown(self.sharpe, '.2f')} over {self.days:,} days"),
             ("probabilistic Sharpe ratio", _shown(self.psr)),
             ("deflated Sharpe ratio", _shown(self.deflated)),
             ("probability of overfitting", _shown(self.overfitting)),
-            (
-                f"total return of {self.trades} trades",
-                f"{_shown(total.value)} (95 %: {_shown(total.low)} to {_shown(total.high)})",
-            ),
-            ("buy and hold", f"{_shown(self.held.get('held_total_return'))}, alpha {_shown(self.held.get('alpha'))}"),
+            (f"total return of {self.trades:,} trades", _gain(total.value) + within),
+            ("buy and hold", f"{_gain(self.held.get('held_total_return'))}, alpha {_gain(self.held.get('alpha'))}"),
             ("as good by random entries", _shown(chance) if self.random else "not run"),
         ]
 
@@ -123,9 +125,10 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         """Return a small escaped table with the rule below it."""
+        left = "text-align: left"
         rows = "".join(
-            f'<tr><th title="{html.escape(explained(EXPLAINED.get(name, "")))}">{html.escape(name)}</th>'
-            f"<td>{html.escape(text)}</td></tr>"
+            f'<tr><th style="{left}; white-space: nowrap" title="{html.escape(explained(EXPLAINED.get(name, "")))}">'
+            f'{html.escape(name)}</th><td style="{left}">{html.escape(_HYPHEN.sub(MINUS, text))}</td></tr>'
             for name, text in self.rows
         )
         return f"<table>{rows}</table><p>{html.escape(RULE)}</p>"
@@ -195,10 +198,10 @@ def _against(deflated: float | None, mean: Interval, *, days: int, trades: int) 
     """Return what a best misses of the rule."""
     found = []
     if deflated is None or not deflated >= LEVEL:
-        known = "under 0.001" if deflated is not None and deflated < 0.001 else _shown(deflated)
-        found.append(f"deflated Sharpe ratio {known} is not {LEVEL:g} or more")
+        known = "under 0.01%" if deflated is not None and deflated < 0.0001 else _shown(deflated)
+        found.append(f"deflated Sharpe ratio {known} is not {LEVEL:.0%} or more")
     if mean.low is None or mean.low <= 0.0:
-        found.append(f"the interval of the mean trade starts at {_shown(mean.low)}")
+        found.append(f"the interval of the mean trade starts at {_shown(mean.low, '.3%')}")
     found += [f"{n} {what} are under {FEW}" for n, what in ((days, "days"), (trades, "trades")) if n < FEW]
     return tuple(found)
 
@@ -209,5 +212,11 @@ def _returns(result: Backtest) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return returns_of(daily)
 
 
-def _shown(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
+def _shown(value: float | None, form: str = ".2%") -> str:
+    """Return a figure in a form, a percentage unless another is given."""
+    return "n/a" if value is None else format(value, form)
+
+
+def _gain(value: float | None) -> str:
+    """Return a return as a percentage with its sign."""
+    return _shown(value, "+z,.2%")

@@ -29,7 +29,7 @@ Ints = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 Share = tuple[list[int], list[tuple[Any, ...]]]
 
-TARGET_S, MOST = 0.5, 1_024
+TARGET_S, MOST, GROWTH = 0.5, 1_024, 16
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,11 @@ def _run(course: Course, shares: Iterator[Share], stop: _Stop) -> Iterator[Rows]
         shares.size = min(MOST, 4 * course.threads)
     while not stop() and (share := next(shares, None)) is not None:
         began_s = time.perf_counter()
-        yield course.runner.run(*share, threads=course.threads)
+        rows = course.runner.run(*share, threads=course.threads)
+        took_s = time.perf_counter() - began_s
+        yield rows
         if isinstance(shares, _Missing):
-            shares.adapt(time.perf_counter() - began_s)
+            shares.adapt(took_s, rows.errors.count(""))
 
 
 class _Missing(Iterator[Share]):
@@ -154,9 +156,10 @@ class _Missing(Iterator[Share]):
         self._at += len(numbers)
         return numbers, [self.space.values(number) for number in numbers]
 
-    def adapt(self, took_s: float) -> None:
-        """Choose the next size from the time that the last one took."""
-        self.size = max(1, min(MOST, 4 * self.size, int(self.size * TARGET_S / max(took_s, 1e-6))))
+    def adapt(self, took_s: float, ran: int) -> None:
+        """Choose the next size from how many trials ran the last time, and how long they took."""
+        ran = max(ran, 1)
+        self.size = max(1, min(MOST, GROWTH * ran, int(ran * TARGET_S / max(took_s, 1e-6))))
 
 
 def _line(count: int, stack: ExitStack) -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -12,16 +12,18 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from stratnb.errors import Finding, nearest
+from stratnb.errors import ConfigError, Finding, nearest
 from stratnb.strategy.faults import fault, shown
 from stratnb.strategy.parsing import plain
-from stratnb.strategy.paths import leaves, nodes
+from stratnb.strategy.paths import join, leaves, lookup, nodes, steps
 
 __all__ = ["Axis", "Method", "Range", "Space", "axes_of", "path_faults", "place_of"]
 
 Method: TypeAlias = Literal["grid", "random", "optuna"]
 Given: TypeAlias = "Range | Iterable[Any]"
 MOST_VALUES = 10_000_000
+LISTED = 10_000
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Range:
         """Return how many values there are."""
         if self.count is not None:
             return len(self._spread()) if self.is_whole else int(self.count)
+        if self.is_whole:
+            return (int(self.stop) - int(self.start)) // int(self._by) + 1
         return int((_decimal(self.stop) - _decimal(self.start)) / _decimal(self._by)) + 1
 
     def __getitem__(self, k: int) -> float:
@@ -74,6 +78,12 @@ class Range:
         if self.is_whole:
             return int(self.start) + k * int(self._by)
         return float(_decimal(self.start) + k * _decimal(self._by))
+
+    def __iter__(self) -> Iterator[float]:
+        """Yield the values in order."""
+        if self.count is not None and self.is_whole:
+            return iter(self._spread())
+        return (self[k] for k in range(len(self)))
 
     def at(self, share: float) -> float:
         """Return the number at a share (0 to 1) of the way from start to stop."""
@@ -157,7 +167,14 @@ class Axis:
 
     def value(self, k: int) -> Any:
         """Return value k."""
-        return self.values[k]
+        return self.values[k] if self._listed is None else self._listed[k]
+
+    @cached_property
+    def _listed(self) -> tuple[Any, ...] | None:
+        """Return all values of an axis that has few."""
+        if isinstance(self.values, tuple):
+            return self.values
+        return tuple(self.values) if len(self.values) <= LISTED else None
 
 
 @dataclass(frozen=True)
@@ -188,7 +205,7 @@ class Space:
         """Return how many combinations there are; nothing is made for it."""
         return math.prod(len(axis) for axis in self.axes)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Return the numbers of values along the axes."""
         return tuple(len(axis) for axis in self.axes)
@@ -266,6 +283,9 @@ def axes_of(given: Mapping[str, Given]) -> tuple[tuple[Axis, ...], list[Finding]
 
 def path_faults(paths: Iterable[str], *documents: Mapping[str, Any]) -> list[Finding]:
     """Return the paths that are in none of the documents, with the nearest that are."""
+    paths = list(paths)
+    if all(any(_is_in(document, path) for document in documents) for path in paths):
+        return []
     known = dict.fromkeys(path for document in documents for path in nodes(document))
     values = [path for document in documents for path, _ in leaves(document)]
     ends = {path: path.rsplit(".", 1)[-1] for path in dict.fromkeys(values)}
@@ -281,6 +301,14 @@ def path_faults(paths: Iterable[str], *documents: Mapping[str, Any]) -> list[Fin
         )
         found.append(fault(path, "unknown_path", "the strategy has no such path", path, hint))
     return found
+
+
+def _is_in(document: Mapping[str, Any], path: str) -> bool:
+    """Tell whether a path, written as `nodes` writes it, leads to something; keys with dots are not looked for."""
+    try:
+        return join("", *steps(path)) == path and lookup(document, path, _ABSENT) is not _ABSENT
+    except ConfigError:
+        return False
 
 
 def _explicit(path: str, values: Any) -> tuple[Axis | None, list[Finding]]:

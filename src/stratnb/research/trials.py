@@ -18,6 +18,7 @@ from stratnb.research.funding import FundingRates
 from stratnb.research.gaps import OnGap
 from stratnb.research.measure import BLOCKS, FIGURES, blocks_of, daily_sharpes, measure
 from stratnb.services.ledger import AccountLimits
+from stratnb.strategy.documents import LoadedStrategy
 from stratnb.strategy.plan import Plan
 from stratnb.strategy.variants import Variants, reasons
 
@@ -98,9 +99,12 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 class Runner:
-    """Runs trials of a job in this process; what it prepares is kept between calls."""
+    """Runs trials of a job in this process; what it prepares is kept between calls.
 
-    def __init__(self, job: Job) -> None:
+    `loaded` is the strategy of the job's document and overrides, if it was read before.
+    """
+
+    def __init__(self, job: Job, loaded: LoadedStrategy | None = None) -> None:
         self.job = job
         self.track = track_of(job.candles, job.on_gap, funding=job.funding)
         self.variants = Variants(
@@ -111,6 +115,7 @@ class Runner:
             market=job.market,
             market_for=lambda kind: market_from(job.candles, kind=kind),
             overrides=job.overrides,
+            loaded=loaded,
         )
 
     def run(self, trials: Sequence[int], values: Sequence[tuple[Any, ...]], *, threads: int = 1) -> Rows:

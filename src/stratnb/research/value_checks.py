@@ -9,8 +9,10 @@ from typing import Any
 from stratnb.errors import Finding
 from stratnb.model import Market
 from stratnb.research.space import Axis, Range
-from stratnb.strategy.documents import build_config, unreadable
+from stratnb.strategy.documents import LoadedStrategy, build_config, unreadable
 from stratnb.strategy.overrides import fitted
+from stratnb.strategy.placed import is_loose, is_scalar, read_placed, spots_of
+from stratnb.strategy.reading import without_ignored
 
 __all__ = ["value_faults"]
 
@@ -26,25 +28,41 @@ def value_faults(
     symbol: str,
     market: Market | None = None,
     overrides: Mapping[str, Any] | None = None,
+    loaded: LoadedStrategy | None = None,
 ) -> list[Finding]:
     """Return the values of axes that their own field refuses, each with what is allowed there; no plan is built.
 
     A value counts as refused when it is with every value of an axis that decides what stands at its path (a kind, or a
     block around it), all others as in the document, which must be valid. What only goes wrong together, such as a fast
     length above the slow one, is no fault of a value. Of many numbers only the ends and one that is not whole are
-    tried, as bounds and types leave no holes; when one of them is refused all are, up to 1,000.
+    tried, as bounds and types leave no holes; when one of them is refused all are, up to 1,000. `loaded` is what
+    `build_config` gives for the document and the overrides, if it is known.
     """
     given = dict(overrides or {})
-    loaded = build_config(document, overrides=given, symbol=symbol, market=market)
-    complete = loaded.config.to_document()
+    whole = build_config(document, overrides=given, symbol=symbol, market=market) if loaded is None else loaded
 
     def _read(patch: Mapping[str, Any]) -> list[Finding]:
-        placed = fitted(patch, loaded.merged, complete)
+        placed = fitted(patch, whole.merged, whole.complete)
         return unreadable(document, overrides=given | placed, symbol=symbol, market=market)
 
-    suspected = _suspected(axes, _read)
+    good = _good(axes, whole.merged)
+    suspected = _suspected([axis for axis in axes if axis.path not in good], _read)
     around = {axis.path: list(_around(axis, axes)) for axis in suspected}
     return [finding for axis in suspected for finding in _axis_faults(axis, around[axis.path], _read)]
+
+
+def _good(axes: Sequence[Axis], merged: Mapping[str, Any]) -> set[str]:
+    """Return the paths of scalars whose block or section takes each outermost value, read by itself."""
+    document, _ = without_ignored(merged)
+    paths, found = [axis.path for axis in axes], set()
+    for k, axis in enumerate(axes):
+        alone = not any(_meet(axis, other) for other in axes if other is not axis)
+        spots = spots_of(document, paths, [k]) if alone and is_loose(axis.path, paths) else None
+        for spot, places in (spots or {}).items():
+            tried = [[(places[0][1], value)] for value in _outermost(axis)]
+            if all(is_scalar(own[0][1]) and not read_placed(document, spot, own).findings for own in tried):
+                found.add(axis.path)
+    return found
 
 
 def _suspected(axes: Sequence[Axis], read: Read) -> list[Axis]:

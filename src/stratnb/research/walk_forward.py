@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from stratnb.errors import ConfigError, positive
 from stratnb.market_data.candles import Candles, market_from
@@ -20,7 +20,7 @@ from stratnb.research.stretch import run_stretch
 from stratnb.research.sweep import Sweep, sweep
 from stratnb.research.sweep_checks import collected
 from stratnb.research.walked import WalkForward, WindowResult
-from stratnb.research.windows import Mode, Span, Window, windows_of
+from stratnb.research.windows import Mode, Span, Spans, Window, windows_of
 from stratnb.services.ledger import AccountLimits
 
 __all__ = ["WalkForward", "walk_forward"]
@@ -52,7 +52,7 @@ def walk_forward(
 ) -> WalkForward:
     """Sweep each training window, trade its best on the test window behind it, and join the tests to one curve.
 
-    Windows are those of `windows_of`. A test starts flat with blocks warmed up on the candles of its training window
+    Windows are made of `Spans`. A test starts flat with blocks warmed up on the candles of its training window
     (and the embargo), and is closed out at its end; nothing behind the end of the training has a part in the choice.
     What is not known of the market is inferred from the first training window. Trainings and tests pay the `funding`
     rates of a linear market as `backtest` does. `search` are further options of `sweep` (`method`, `trials`, `seed`,
@@ -67,7 +67,7 @@ def walk_forward(
         space = {path: list(values) if isinstance(values, Iterator) else values for path, values in space.items()}
     account = {"market": market, "cash": cash, "limits": limits, "funding": funding}
     options = search | account | {"objective": objective, "overrides": overrides}
-    windows = _checked(strategy, candles, space, _Spans(train, test, mode, purge, embargo, step), options)
+    windows = _checked(strategy, candles, space, Spans(train, test, mode, purge, embargo, step), options)
     if market is None:
         account["market"] = _inferred(strategy, candles[slice(*windows[0].train)], overrides)
     counting = ledger if ledger is False else _Counting(ledger)
@@ -89,19 +89,8 @@ def walk_forward(
     )
 
 
-class _Spans(NamedTuple):
-    """What the windows are made of."""
-
-    train: Span
-    test: Span
-    mode: Mode
-    purge: Span
-    embargo: Span
-    step: Span | None
-
-
 def _checked(
-    strategy: Strategy, candles: Candles, space: Mapping[str, Any], spans: _Spans, options: Mapping[str, Any]
+    strategy: Strategy, candles: Candles, space: Mapping[str, Any], spans: Spans, options: Mapping[str, Any]
 ) -> tuple[Window, ...]:
     """Return the windows, or raise all that is wrong with them and with the sweeps.
 
@@ -109,7 +98,7 @@ def _checked(
     "sweep_invalid" where all faults are of one kind, else "walk_forward_invalid".
     """
     made: list[tuple[Window, ...]] = []
-    misfits = collected(lambda: windows_of(candles, **spans._asdict()), made) if len(candles) else []
+    misfits = collected(lambda: windows_of(candles, spans), made) if len(candles) else []
     shortest = min(made[0], key=lambda window: window.train[1] - window.train[0]) if made else None
     seen = candles if shortest is None else candles[slice(*shortest.train)]
     known = {each.name: options[each.name] for each in fields(Asked) if each.name in options}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from stratnb.errors import ConfigError, Finding, nearest
 from stratnb.market_data.candles import Candles
 
-__all__ = ["Mode", "Span", "Window", "windows_of"]
+__all__ = ["Mode", "Span", "Spans", "Window", "windows_of"]
 
 Span = int | str | timedelta
 Mode = Literal["rolling", "anchored"]
@@ -41,28 +41,33 @@ class _Length:
     ms: int = 0
 
 
-def windows_of(
-    candles: Candles,
-    *,
-    train: Span,
-    test: Span,
-    mode: Mode = "rolling",
-    purge: Span = 0,
-    embargo: Span = 0,
-    step: Span | None = None,
-) -> tuple[Window, ...]:
-    """Return the windows over candles, oldest first; the tests do not overlap.
+class Spans(NamedTuple):
+    """What windows are made of; lengths are candles (int) or time.
 
-    They begin a `step` apart: the length of a test when None, so that they follow each other without a gap. A training
+    Tests begin a `step` apart: the length of a test when None, so that they follow each other without a gap. A training
     window of length `train` ends where its test begins, less `embargo`, which nobody uses; its last `purge` candles are
     left out, for trades opened there reach on. Rolling windows keep their length, anchored ones begin with the first
-    candle. Lengths are candles (int) or time; only whole test windows are made. Raises `ConfigError("windows")` with
-    every fault.
+    candle.
+    """
+
+    train: Span
+    test: Span
+    mode: Mode = "rolling"
+    purge: Span = 0
+    embargo: Span = 0
+    step: Span | None = None
+
+
+def windows_of(candles: Candles, spans: Spans) -> tuple[Window, ...]:
+    """Return the windows over candles, oldest first; the tests do not overlap.
+
+    Only whole test windows are made. Raises `ConfigError("windows")` with every fault.
 
     >>> from stratnb.market_data import synthetic_market
-    >>> windows_of(synthetic_market(["BTC/USDT"], candles=100)[0], train=50, test=20, purge=5)
+    >>> windows_of(synthetic_market(["BTC/USDT"], candles=100)[0], Spans(train=50, test=20, purge=5))
     (Window(train=(0, 45), test=(50, 70)), Window(train=(20, 65), test=(70, 90)))
     """
+    train, test, mode, purge, embargo, step = spans
     faults: list[Finding] = []
     if mode not in MODES:
         close = nearest(str(mode), MODES) or MODES

@@ -37,7 +37,6 @@ from stratnb.kernels.layout import (
     HEAD_COLUMNS,
     PRIMARY,
     ROLES,
-    S_LATENCY,
     W_CANDLE,
     W_GROUP,
     W_HEAD,
@@ -182,9 +181,7 @@ def build_plan(config: StrategyConfig, market: Market, *, base: str | None = Non
     needed = [node for _, _, node in analyzers] + [node for _, block, node in filters if block.on_missing == "block"]
     warmup = first_decision(config, lengths, needed)
     weights = [config.enabled_analyzers[k].weight for k in range(len(analyzers))]
-    settings = settings_row(config, market, warmup=warmup, weights=weights)
-    if base_ms < lengths["primary"]:
-        settings[S_LATENCY] = float(config.execution.simulation.latency_ms)
+    settings = settings_row(config, market, base_ms=base_ms, warmup=warmup, weights=weights)
     nodes = tuple([node for segment in SEGMENTS for node in builder.segments[segment]])
     kernels = memo.prepared(nodes)
     code, params, size = _tables(builder, lengths, base_ms, settings, analyzers, filters)

@@ -12,7 +12,7 @@ from stratnb.strategy.faults import fault, shown, warning
 from stratnb.strategy.paths import join
 from stratnb.strategy.reading import Parts
 
-__all__ = ["check", "check_market"]
+__all__ = ["RULES", "SHAPED", "check", "check_market"]
 
 _UNREAD = (
     ("state", "gap_policy"),
@@ -174,3 +174,5 @@ RULES: tuple[tuple[Callable[[Parts], Iterator[Finding]], frozenset[str]], ...] =
     (check_sizing, frozenset({"sizing", "exits"})),
     (_promises, frozenset({"risk", "state", "market", "capital", "evidence"})),
 )
+# Rules that see of enabled blocks their classes, timeframes and inputs only.
+SHAPED = frozenset({_roles, check_columns, check_sizing})

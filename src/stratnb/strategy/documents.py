@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -39,20 +40,29 @@ __all__ = [
 class LoadedStrategy:
     """A valid configuration with the document it comes from, the source of every leaf, and the warnings.
 
-    `merged` is what the layers said together, before the blocks filled in their defaults.
+    `merged` is what the layers said together, before the blocks filled in their defaults, and `layered` who said it.
     """
 
     config: StrategyConfig
     document: Mapping[str, Any]
-    provenance: Provenance
+    layered: Provenance
     findings: tuple[Finding, ...] = ()
     source: str = ""
     merged: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def complete(self) -> Mapping[str, Any]:
+        """Return the document with every default filled in; it is not to be changed."""
+        return MappingProxyType(self.config.to_document())
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Return the source of every leaf of the complete document."""
+        return self.layered.filled(self.config.to_document())
+
     def again(self) -> LoadedStrategy:
         """Return the same strategy read with the blocks as they are defined now; faults raise `ConfigError`."""
-        config = validate(self.merged)
-        return replace(self, config=config, provenance=self.provenance.filled(config.to_document()))
+        return replace(self, config=validate(self.merged), layered=self.provenance)
 
     def explain(self, path: str) -> Explanation:
         """Return value, source and previous values of a path of the configuration."""
@@ -132,9 +142,8 @@ def build_config(
         found += check_market(parts, market)
     findings = layers.told(found, config)
     _raise(loaded.name or loaded.source, findings)
-    result = _assembled(parts)
-    filled, document = provenance.filled(result.to_document()), MappingProxyType(dict(loaded.mapping))
-    return LoadedStrategy(result, document, filled, findings, loaded.source, MappingProxyType(config))
+    document, merged = MappingProxyType(dict(loaded.mapping)), MappingProxyType(config)
+    return LoadedStrategy(_assembled(parts), document, provenance, findings, loaded.source, merged)
 
 
 def beneath(

@@ -75,6 +75,8 @@ class Layers:
 
     def told(self, findings: list[Finding], merged: Mapping[str, Any]) -> tuple[Finding, ...]:
         """Return the findings with their sources, errors first, in document order."""
+        if not findings:
+            return ()
         override, inside = expand(self.overrides)
         flat = dict(inside)
         layers = [("override", override), (self.document.source, self.document.mapping)]
@@ -160,6 +162,8 @@ def _reaches(layer: Mapping[str, Any], path: str) -> bool:
 
 def in_order(findings: list[Finding], documents: list[Mapping[str, Any]]) -> tuple[Finding, ...]:
     """Return the findings, errors first, in the order of the documents."""
+    if len(findings) < 2:
+        return tuple(findings)
     order: dict[str, int] = {"": -1}
     for document in documents:
         for path in nodes(document):

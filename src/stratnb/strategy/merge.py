@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 from stratnb.errors import ConfigError, nearest
@@ -68,10 +69,16 @@ class Provenance(Mapping[str, Source]):
         self._history = trail.history
         self.removed: Mapping[str, Source] = dict(trail.removed)
         self.missed: Mapping[str, Source] = dict(trail.missed)
-        found = {path: self._history[path][-1][0] for path, _ in leaves(config) if path in self._history}
-        gone = {path: source for path, source in trail.removed.items() if lookup(config, path, _ABSENT) is _ABSENT}
-        whole = {path: self._history[path][-1][0] for path in trail.written if path not in found}
-        self._sources: dict[str, Source] = {**whole, **found, **gone}
+        self._written = trail.written
+
+    @cached_property
+    def _sources(self) -> dict[str, Source]:
+        """Return the sources by path; they are put together when one is asked for."""
+        config, history = self._config, self._history
+        found = {path: history[path][-1][0] for path, _ in leaves(config) if path in history}
+        gone = {path: source for path, source in self.removed.items() if lookup(config, path, _ABSENT) is _ABSENT}
+        whole = {path: history[path][-1][0] for path in self._written if path not in found}
+        return {**whole, **found, **gone}
 
     def __getitem__(self, path: str) -> Source:
         """Return the source of a leaf."""

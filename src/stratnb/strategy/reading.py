@@ -108,7 +108,8 @@ def read_spot(section: str, key: str | int, document: Mapping[str, Any], parts: 
     """
     item = document[section][key] if section in ("indicators", "analyzers", "filters", "exits") else document[section]
     if section in SECTIONS:
-        setattr(parts, section, _section(SECTIONS[section], item, section, parts))
+        raw = _refused_refine(item, parts) if section == "refine" else item
+        setattr(parts, section, _section(SECTIONS[section], raw, section, parts))
     elif section == "sizing":
         parts.sizing = _block(Sizing, "sizing", "sizing", item, "", parts)
     elif section == "analyzers":

@@ -20,10 +20,13 @@ MARGINS = {"isolated": at.MARGIN_ISOLATED, "cross": at.MARGIN_CROSS}
 MODES = {"vote": at.MODE_VOTE, "weighted": at.MODE_WEIGHTED, "coverage": at.MODE_COVERAGE}
 
 
-def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights: Sequence[float]) -> list[float]:
+def settings_row(
+    config: StrategyConfig, market: Market, *, base_ms: int, warmup: int, weights: Sequence[float]
+) -> list[float]:
     """Return the settings of a plan, followed by the weights of its enabled analyzers.
 
-    Fees are those of the configuration's simulation, else of the market; a limit of None is NaN, which is off.
+    Fees are those of the configuration's simulation, else of the market; a limit of None is NaN, which is off. The
+    latency of orders counts where candles of `base_ms` are finer than the primary ones.
     """
     entry, costs = config.entry, config.execution.simulation
     row = [0.0] * at.W_SETTINGS
@@ -58,18 +61,19 @@ def settings_row(config: StrategyConfig, market: Market, *, warmup: int, weights
     row[at.S_MARGIN] = MARGINS[config.execution.margin_mode] if market.kind == "linear" else at.MARGIN_NONE
     row[at.S_MAINTENANCE] = costs.maintenance_margin
     row[at.S_LIQUIDATION_FEE] = costs.liquidation_fee
-    _order_settings(row, config)
+    _order_settings(row, config, base_ms)
     limit_settings(row, config.risk)
     return [*map(float, row), *map(float, weights)]
 
 
-def _order_settings(row: MutableSequence[float], config: StrategyConfig) -> None:
+def _order_settings(row: MutableSequence[float], config: StrategyConfig, base_ms: int) -> None:
     """Write how entries are placed and how much of a candle's volume an order takes."""
     execution, timeout_s = config.execution, config.execution.limit_timeout_s
     row[at.S_PARTICIPATION] = execution.simulation.max_participation or 0.0
     row[at.S_LIMIT] = float(execution.entry_order == "limit")
     row[at.S_LIMIT_OFFSET] = execution.limit_offset
     primary_ms = timeframe_ms(config.timeframes.primary)
+    row[at.S_LATENCY] = execution.simulation.latency_ms if base_ms < primary_ms else 0.0
     row[at.S_LIMIT_MS] = float(primary_ms) if timeout_s is None else timeout_s * 1_000.0
     row[at.S_BASE_FEE] = float(config.market.kind == "spot" and execution.simulation.fee_currency == "base")
     row[at.S_POST_ONLY] = float(execution.post_only)

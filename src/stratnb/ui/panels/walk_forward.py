@@ -10,7 +10,7 @@ import pandas as pd
 
 from stratnb.errors import ConfigError, Finding
 from stratnb.research.space import Space
-from stratnb.research.windows import Span, windows_of
+from stratnb.research.windows import Span, Spans, windows_of
 from stratnb.ui.controls import field, segment, styled
 from stratnb.ui.format import age, count
 from stratnb.ui.panels.search_options import SearchOptions
@@ -77,7 +77,7 @@ class WalkForwardPanel(StudyPanel):
         if candles is None:
             return None
         try:
-            windows_of(candles, **_windows(study.asked.options))
+            windows_of(candles, Spans(**_windows(study.asked.options)))
         except ConfigError as error:
             findings += error.findings or (Finding("", error.code, error.message, error.value, error.hint),)
             return None
@@ -86,7 +86,7 @@ class WalkForwardPanel(StudyPanel):
     def say(self, study: Study) -> str:
         """Return how many windows and trials there are."""
         assert study.checked.candles is not None
-        windows = windows_of(study.checked.candles, **_windows(study.asked.options))
+        windows = windows_of(study.checked.candles, Spans(**_windows(study.asked.options)))
         each = f"{count(len(windows))} windows of {count(study.trials)} combinations"
         words = f"{each}, {count(len(windows) * study.trials)} trials and {count(len(windows))} tests"
         trained = study.trials * sum(window.train[1] - window.train[0] for window in windows)
