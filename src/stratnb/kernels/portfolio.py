@@ -164,27 +164,36 @@ def sum_terms(terms: Row, account: Row) -> None:
 
 
 @inlined
-def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, room: Room, now_ms: float) -> int:
+def wake(lanes: Ints, books: Row, feed: Feed, work: Work, s: int) -> None:
+    """Let an instant treat strategy s in full: a still book is marked to the last candle of its market."""
+    candles, firsts, j = feed[0], feed[1], work[0][lanes[s, L_MARKET]]
+    last = j if j >= 0 else firsts[lanes[s, L_MARKET]] + lanes[s, L_DONE] - 1
+    if work[1][s] == STILL and lanes[s, L_DONE] > 0:
+        mark_still(part(books, s * W_BOOK, W_BOOK), part(candles, last * W_CANDLE, W_CANDLE))
+    work[1][s] = LOUD
+
+
+@inlined
+def settle_due(lanes: Ints, books: Row, account: Row, feed: Feed, work: Work, room: Room, now_ms: float) -> int:
     """Settle like `risk.settle`, leaving out what is known to stay: bits as there.
 
     A book is still when it was flat without an order at its last settlement, which fired and released nothing, and
     nothing happened in it since. All that a settlement computes from such a book on the same day is what it holds, but
     for its mark, which is moved when it is looked at.
     """
-    rows, modes, (terms, bounds, end) = work[0], work[1], room
+    candles, rows, modes, (terms, bounds, end) = feed[0], work[0], work[1], room
     fired, news, margin, is_loud = 0, 0.0, 0.0, False
     inside, day = math.floor((now_ms - 1.0) / DAY_MS), account[A_DAY]
     account[A_NOW] = now_ms
-    if inside > day:
-        modes[:] = LOUD
     for s in range(lanes.shape[0]):
-        if modes[s] == STILL and now_ms < end[0]:
+        if modes[s] == STILL and now_ms < end[0] and inside <= day:
             continue
         book, j = part(books, s * W_BOOK, W_BOOK), rows[lanes[s, L_MARKET]]
         candle = part(candles, max(j, 0) * W_CANDLE, W_CANDLE)
-        if modes[s] == LIGHT and j >= 0 and settle_light(book, candle, bounds, terms, s, now_ms):
+        if modes[s] == LIGHT and j >= 0 and inside <= day and settle_light(book, candle, bounds, terms, s, now_ms):
             continue
-        modes[s], is_loud = LOUD, True
+        is_loud = True
+        wake(lanes, books, feed, work, s)
         if j >= 0:
             own = settle_book(book, candle, inside, now_ms)
             fired |= own
@@ -206,8 +215,8 @@ def settle_due(lanes: Ints, books: Row, account: Row, candles: Row, work: Work, 
     is_quiet = not is_loud and now_ms < end[0]
     fired |= protect(books, account, news, margin, inside, now_ms, is_quiet)
     if fired != 0 or account[A_DAY] != day:
-        modes[:] = LOUD
         for s in range(lanes.shape[0]):
+            wake(lanes, books, feed, work, s)
             write_terms(terms, s, part(books, s * W_BOOK, W_BOOK))
     if fired != 0 or not is_quiet:
         end[0] = next_end(books, account, now_ms)
@@ -243,8 +252,10 @@ def open_instant(
         where[0] = s
         candle = part(candles, j * W_CANDLE, W_CANDLE)
         if gaps[market] != 0 and lanes[s, L_SEEK] == 0:
-            d = step(tables, books, account, candle, s, True, row, log, d)
+            if modes[s] == STILL:
+                mark_still(part(books, s * W_BOOK, W_BOOK), part(candles, (j - 1) * W_CANDLE, W_CANDLE))
             modes[s] = LOUD
+            d = step(tables, books, account, candle, s, True, row, log, d)
         if modes[s] == STILL or (modes[s] == LIGHT and is_untouched(bounds, s, candle)):
             continue
         if books[s, B_ORDER] != ORDER_NONE or books[s, B_QUANTITY] != 0.0:
@@ -321,6 +332,9 @@ def close_instant(
                 mark_still(book, candle)
             d = step(tables, books, account, candle, s, False, row, log, d)
             write_terms(room[0], s, book)
+            if book[B_NEWS] != 0.0:  # a halt in a volatile market
+                modes[s] = LOUD
+            room[2][0] = min(room[2][0], book[B_RISK + K_NEXT])
         if books[s, B_ORDER] != ORDER_NONE:
             modes[s] = LOUD
         equity[lanes[s, L_EQUITY] + lanes[s, L_DONE]] = books[s, B_EQUITY]
@@ -332,15 +346,12 @@ def close_instant(
 def tell_silent(tables: Tables, feed: Feed, books: Row, work: Work, bounds: Row, counts: Row) -> None:
     """Count the closes at which nothing was to be done, and mark the books that are still."""
     _, lanes, _, params, _ = tables
-    candles, firsts = feed[0], feed[1]
     for s in range(lanes.shape[0]):
-        done = lanes[s, L_DONE]
-        if work[1][s] == STILL and done > 0:
-            row = firsts[lanes[s, L_MARKET]] + done - 1
-            mark_still(part(books, s * W_BOOK, W_BOOK), part(candles, row * W_CANDLE, W_CANDLE))
+        wake(lanes, books, feed, work, s)
+        done = float(lanes[s, L_DONE])
         least = math.ceil(cell(params, lanes[s, L_PARAMS] + S_MIN_CANDLES)) - 1.0
         silent, early = bounds[s, N_SILENT], bounds[s, N_EARLY]
-        begun = min(max(least, 0.0), float(done)) - min(max(least, 0.0), bounds[s, N_BEFORE])
+        begun = min(max(least, 0.0), done) - min(max(least, 0.0), bounds[s, N_BEFORE])
         warming = max(begun - early, 0.0) if silent > 0.0 else 0.0
         counts[s, Z_WARMING] += warming
         counts[s, Z_NO_SIGNALS] += silent - warming
@@ -395,7 +406,7 @@ def run_many(
     while k < stop and n + MAX_FILLS * size <= fills.shape[0] and (not keep or d + 2 * size <= decisions.shape[0]):
         now_ms = take_instant(feed, base_ms, k, work[0], work[3])
         n, d = open_instant(tables, books, account, candles, work, bounds, log, n, d)
-        settle_due(lanes, books, account, candles, work, room, now_ms)
+        settle_due(lanes, books, account, feed, work, room, now_ms)
         d = close_instant(tables, feed, books, account, work, room, equity, log, d)
         curves[k, 0], curves[k, 1] = account[A_EQUITY], account[A_GROSS]
         curves[k, 2], curves[k, 3] = account[A_NET], account[A_OPEN]

@@ -106,7 +106,7 @@ def run_batch(
         errors=("",) * m,
     )
     errors: list[str] = [""] * m
-    opened, tasks = _Opened(cash, limits, track), _tasks(plans, track, whole)
+    opened, tasks = _Opened(cash, limits, track), _tasks(plans, track, whole, threads)
     lock, left = threading.Lock(), iter(tasks)
 
     def _work() -> None:
@@ -131,7 +131,9 @@ def run_batch(
     return replace(batch, errors=tuple(errors))
 
 
-def _tasks(plans: Sequence[Plan], track: Track, whole: int) -> list[tuple[Structure | None, Sequence[int]]]:
+def _tasks(
+    plans: Sequence[Plan], track: Track, whole: int, threads: int
+) -> list[tuple[Structure | None, Sequence[int]]]:
     """Return which trials are run together by a generated loop, and which one by one.
 
     A position that is closed at the end, and blocks that start anew after a gap, are run one by one.
@@ -150,7 +152,9 @@ def _tasks(plans: Sequence[Plan], track: Track, whole: int) -> list[tuple[Struct
         if structure is None or not (pays(structure.loop, len(numbers) * n, whole * n) and usable(structure.kernels)):
             alone += numbers
         else:
-            tasks += [(structure, numbers[k : k + TOGETHER]) for k in range(0, len(numbers), TOGETHER)]
+            calls = threads * -(-len(numbers) // (TOGETHER * threads))
+            size = -(-len(numbers) // calls)
+            tasks += [(structure, numbers[k : k + size]) for k in range(0, len(numbers), size)]
     return tasks + [(None, [k]) for k in alone]
 
 
