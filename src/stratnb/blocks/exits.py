@@ -10,10 +10,11 @@ import math
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from stratnb.blocks.base import Exit, Input, Ref
 from stratnb.blocks.indicators import Atr, Bollinger, Donchian
+from stratnb.blocks.ladder import MAX_TARGETS, Level, TrailingStart
 from stratnb.kernels.jit import kernel
 from stratnb.kernels.windows import Floats
 
@@ -28,8 +29,6 @@ __all__ = [
     "Trailing",
     "TrailingStart",
 ]
-
-MAX_TARGETS = 8
 
 
 class StopLoss(Exit, kind="stop_loss"):
@@ -80,16 +79,6 @@ class StopLoss(Exit, kind="stop_loss"):
             state[0] = x[1] - x[0] * distance
         out[0] = state[0]
         out[1] = 0.0
-
-
-class Level(BaseModel):
-    """One rung of a target ladder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    at: float = Field(gt=0, title="Distance", json_schema_extra={"x-unit": "fraction"})
-    close: float = Field(gt=0, le=1, title="Share of the original quantity", json_schema_extra={"x-unit": "fraction"})
-    on_hit: tuple[Literal["breakeven", "trail", "none"], ...] = Field((), title="When hit")
 
 
 class TakeProfit(Exit, kind="take_profit"):
@@ -208,22 +197,6 @@ class Breakeven(Exit, kind="breakeven"):
                 offset += x[5]
             out[0] = x[1] * (1.0 + x[0] * offset)
         out[1] = 0.0
-
-
-class TrailingStart(BaseModel):
-    """When a trailing stop begins: exactly one of the three."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    immediately: bool | None = Field(None, title="Immediately")
-    targets: int | None = Field(None, ge=1, le=MAX_TARGETS, title="After this many targets")
-    profit: float | None = Field(None, gt=0, le=10, title="At this return", json_schema_extra={"x-unit": "fraction"})
-
-    @model_validator(mode="after")
-    def _one(self) -> TrailingStart:
-        if sum(bool(v) for v in (self.immediately, self.targets, self.profit)) != 1:
-            raise ValueError("start_ambiguous: give exactly one of immediately, targets, profit")
-        return self
 
 
 class Trailing(Exit, kind="trailing"):

@@ -111,8 +111,8 @@ from stratnb.kernels.measures import loss_at_stop
 from stratnb.kernels.multipliers import size_factor
 from stratnb.kernels.orders import place_entry
 from stratnb.kernels.protections import halt_volatile, note_order
-from stratnb.kernels.risk import sum_account
 from stratnb.kernels.rounding import round_down
+from stratnb.kernels.sums import sum_account
 
 __all__ = [
     "action_of",

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from stratnb.kernels import close, decide, drive, layout, levels, limits, orders, protections, quiet, risk, trade
+from stratnb.kernels import close, decide, drive, layout, levels, limits, orders, protections, quiet, sums, trade
 from stratnb.kernels.address import cell, put
 from stratnb.kernels.ahead_close import AheadClose
 from stratnb.kernels.ahead_text import AheadText
@@ -90,7 +90,7 @@ PARTS: dict[str, Any] = {
     "show_position": levels.show_position,
     "show_terms": close.show_terms,
     "sized_equity": close.sized_equity,
-    "sum_account": risk.sum_account,
+    "sum_account": sums.sum_account,
     "takes_news": quiet.takes_news,
     "tightened": levels.tightened,
     "undisturbed": quiet.undisturbed,

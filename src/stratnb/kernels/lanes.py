@@ -32,7 +32,8 @@ from stratnb.kernels.layout import (
     REASON_ENTRY,
 )
 from stratnb.kernels.quiet import position_ends, quiet_book
-from stratnb.kernels.risk import fixed_terms, mark_position, marked_terms, note_fall
+from stratnb.kernels.risk import mark_position, note_fall
+from stratnb.kernels.sums import fixed_terms, marked_terms
 from stratnb.kernels.trade import untouched
 
 __all__ = [

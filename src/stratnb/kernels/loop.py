@@ -31,8 +31,9 @@ from stratnb.kernels.limits import fall_back
 from stratnb.kernels.multipliers import position_health
 from stratnb.kernels.protections import note_order
 from stratnb.kernels.retell import outcome, sizes, sums
-from stratnb.kernels.risk import settle, sum_account
+from stratnb.kernels.risk import settle
 from stratnb.kernels.rules import release_rules, trip_external
+from stratnb.kernels.sums import sum_account
 from stratnb.kernels.trade import apply_fill, fill_open, fill_touch, place_exit
 
 __all__ = [

@@ -67,8 +67,9 @@ from stratnb.kernels.layout import (
     Z_WARMING,
 )
 from stratnb.kernels.loop import CLOSE, THREE, call_close, resolve
-from stratnb.kernels.risk import note_sums, protect, settle_book
+from stratnb.kernels.risk import protect, settle_book
 from stratnb.kernels.rules import start_day
+from stratnb.kernels.sums import note_sums
 
 __all__ = ["CURVES", "LANE_COLUMNS", "run_many"]
 

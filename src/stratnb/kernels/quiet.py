@@ -54,7 +54,8 @@ from stratnb.kernels.layout import (
     RULE_DRAWDOWN,
     W_CANDLE,
 )
-from stratnb.kernels.risk import note_account_fall, note_fall, sum_account
+from stratnb.kernels.risk import note_fall
+from stratnb.kernels.sums import note_account_fall, sum_account
 
 __all__ = [
     "catch_up",

@@ -12,26 +12,16 @@ from stratnb.kernels.costs import pay_funding
 from stratnb.kernels.jit import Row, helper
 from stratnb.kernels.layout import (
     A_DAY,
-    A_DRAWDOWN,
     A_EQUITY,
     A_EQUITY_LOW,
     A_FLATTEN,
-    A_FREE,
-    A_GROSS,
     A_MAX_DAILY_LOSS,
-    A_NET,
     A_NOW,
-    A_OPEN,
-    A_PEAK,
-    A_RESERVED,
     A_RISK,
-    A_START,
     A_STATE,
     ACTIVE,
     B_ADVERSE,
     B_AVERAGE,
-    B_CAPITAL,
-    B_COSTS,
     B_DAY,
     B_DRAWDOWN,
     B_EQUITY,
@@ -40,8 +30,6 @@ from stratnb.kernels.layout import (
     B_FUNDING_AT,
     B_FUNDING_MS,
     B_INSIDE,
-    B_LEVERAGE,
-    B_LINEAR,
     B_MAINTENANCE,
     B_MARK,
     B_MARKET,
@@ -57,8 +45,6 @@ from stratnb.kernels.layout import (
     B_PEAK,
     B_PEAK_EQUITY,
     B_QUANTITY,
-    B_REALIZED,
-    B_RESERVED,
     B_RISK,
     B_STATE,
     B_TROUGH,
@@ -77,20 +63,10 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.orders import drop_order, place_exit, place_liquidation
 from stratnb.kernels.protections import guard_account, guard_gains, guard_losses
 from stratnb.kernels.rules import fold_rules, start_day
-from stratnb.kernels.trade import equity_at, unrealized
+from stratnb.kernels.sums import sum_account
+from stratnb.kernels.trade import equity_at
 
-__all__ = [
-    "fixed_terms",
-    "mark_position",
-    "marked_terms",
-    "note_account_fall",
-    "note_fall",
-    "note_sums",
-    "protect",
-    "settle",
-    "settle_book",
-    "sum_account",
-]
+__all__ = ["mark_position", "note_fall", "protect", "settle", "settle_book"]
 
 
 @helper
@@ -98,13 +74,6 @@ def note_fall(book: Row, equity: float) -> None:
     """Keep a book's deepest drawdown."""
     if book[B_PEAK_EQUITY] > 0.0:
         book[B_DRAWDOWN] = max(book[B_DRAWDOWN], 1.0 - equity / book[B_PEAK_EQUITY])
-
-
-@helper
-def note_account_fall(account: Row, equity: float) -> None:
-    """Keep the account's deepest drawdown."""
-    if account[A_PEAK] > 0.0:
-        account[A_DRAWDOWN] = max(account[A_DRAWDOWN], 1.0 - equity / account[A_PEAK])
 
 
 @helper
@@ -132,59 +101,6 @@ def mark(book: Row, candle: Row) -> None:
     mark_position(book, candle)
     book[B_PEAK_EQUITY] = max(book[B_PEAK_EQUITY], book[B_EQUITY])
     note_fall(book, book[B_EQUITY])
-
-
-@helper
-def marked_terms(book: Row) -> tuple[float, float, float, float, float]:
-    """Return what of a book's part of the account moves with its mark: of equity, its low, free, gross, net."""
-    return (
-        book[B_EQUITY] - book[B_CAPITAL],
-        book[B_EQUITY_LOW] - book[B_CAPITAL],
-        unrealized(book, book[B_MARK]) if book[B_LINEAR] != 0.0 else 0.0,
-        abs(book[B_QUANTITY]) * book[B_MARK],
-        book[B_QUANTITY] * book[B_MARK],
-    )
-
-
-@helper
-def fixed_terms(book: Row) -> tuple[float, float, float]:
-    """Return what of a book's part of the account does not: of free, reserved, open positions."""
-    pnl = book[B_REALIZED] - book[B_COSTS]
-    return (
-        pnl - abs(book[B_QUANTITY]) * book[B_AVERAGE] / book[B_LEVERAGE] - book[B_RESERVED],
-        book[B_RESERVED],
-        1.0 if book[B_QUANTITY] != 0.0 or book[B_ORDER] == ORDER_ENTRY else 0.0,
-    )
-
-
-@helper
-def note_sums(
-    account: Row, equity: float, low: float, free: float, gross: float, net: float, reserved: float, opened: float
-) -> None:
-    """Write the sums over the books into the account; peak and drawdown follow."""
-    account[A_EQUITY] = equity
-    account[A_EQUITY_LOW] = low
-    account[A_FREE] = free
-    account[A_GROSS] = gross
-    account[A_NET] = net
-    account[A_OPEN] = opened
-    account[A_RESERVED] = reserved
-    account[A_PEAK] = max(account[A_PEAK], equity)
-    note_account_fall(account, equity)
-
-
-@helper
-def sum_account(books: Row, account: Row) -> None:
-    """Fold the books into the account: equity, free balance, exposures, open positions; in slot order."""
-    equity, low, free = account[A_START], account[A_START], account[A_START]
-    gross, net, opened, reserved = 0.0, 0.0, 0.0, 0.0
-    for s in range(books.shape[0]):
-        if books[s, B_USED] == 0.0:
-            continue
-        (a, b, d, e, f), (c, g, h) = marked_terms(books[s]), fixed_terms(books[s])
-        equity, low, free = equity + a, low + b, free + c + d
-        gross, net, reserved, opened = gross + e, net + f, reserved + g, opened + h
-    note_sums(account, equity, low, free, gross, net, reserved, opened)
 
 
 @helper

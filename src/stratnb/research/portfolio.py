@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +26,7 @@ from stratnb.research.funding import missing, rates_at
 from stratnb.research.instances import Instance, Strategies, instances
 from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
 from stratnb.research.portfolio_result import Portfolio
+from stratnb.research.portfolio_rows import Rows
 from stratnb.research.tiers import Tier, check_tier, closes
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 
@@ -35,35 +35,6 @@ __all__ = ["Portfolio", "portfolio"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 DONE = LANE_COLUMNS.index("done")
-
-
-@dataclass(slots=True)
-class _Rows:
-    """A buffer that the kernel fills, and copies of what it held, with the number of the strategy of each row."""
-
-    buffer: Floats
-    owners: Ints
-    parts: list[Floats] = field(default_factory=list)
-    parts_owners: list[Ints] = field(default_factory=list)
-
-    def keep(self, count: int, *, only: bool = False) -> None:
-        """Copy the first rows; with `only` those of decisions that entered."""
-        rows, owners = self.buffer[:count], self.owners[:count]
-        chosen = rows[:, at.D_ACTION] == at.ENTER if only else slice(None)
-        self.parts.append(rows[chosen].copy())
-        self.parts_owners.append(owners[chosen].copy())
-
-    def whole(self) -> tuple[Floats, Ints]:
-        """Return all rows in the order in which they happened, and their strategies."""
-        rows, owners = [self.buffer[:0], *self.parts], [self.owners[:0], *self.parts_owners]
-        return np.concatenate(rows), np.concatenate(owners)
-
-    def by_owner(self, count: int) -> list[Floats]:
-        """Return the rows of each strategy in the order in which they happened."""
-        rows, owners = self.whole()
-        order = np.argsort(owners, kind="stable")
-        ends = np.cumsum(np.bincount(owners, minlength=count))
-        return np.split(rows[order], ends[:-1])
 
 
 class _Run:
@@ -104,9 +75,9 @@ class _Run:
         self.rows = (rows, _starts(sizes), *feed.merged())
         self.equity, self.curves = np.empty(sizes[numbers].sum()), np.empty((len(feed), len(CURVES)))
         room = max(FILL_BUFFER, 2 * at.MAX_FILLS * n)
-        self.fills = _Rows(np.empty((room, at.W_FILL)), np.empty(room, np.int64))
+        self.fills = Rows(np.empty((room, at.W_FILL)), np.empty(room, np.int64))
         room = max(CHUNK, 2 * n) if keep else 0
-        self.decisions = _Rows(np.empty((room, int(widths.max()))), np.empty(room, np.int64))
+        self.decisions = Rows(np.empty((room, int(widths.max()))), np.empty(room, np.int64))
         self.counts, self.at_work = np.zeros((n, REASON_CELLS)), np.zeros(1, np.int64)
         flags, widest = np.zeros(n), np.empty(int(widths.max()))
         self.work = (np.full(len(sizes), -1), flags, widest, np.zeros(len(sizes), np.int64))
