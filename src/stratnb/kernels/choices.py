@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from stratnb.kernels import layout as at
 from stratnb.kernels.jit import Ints, Row
 
-__all__ = ["all_chosen", "chosen", "shared_table"]
+__all__ = ["all_chosen", "choice_places", "chosen", "shared_table"]
 
+MOST = 2.0**31
+CHOICE = (at.N_P, at.N_PS, at.N_CHOICES)
 VARIABLE = (at.N_ADDRESS, at.N_STATE, at.N_STATES, at.N_P, at.N_PS)
 
 
@@ -14,12 +18,20 @@ def chosen(code: Ints, params: Row, k: int) -> dict[int, float]:
     """Return the choices of node k by their place among its parameters; one that is not finite varies."""
     node = code[code[at.H_NODES] + k * at.W_NODE :][: at.W_NODE]
     bits, values = int(node[at.N_CHOICES]), params[node[at.N_P] : node[at.N_P] + node[at.N_PS]]
-    return {j: float(value) for j, value in enumerate(values.tolist()) if bits >> j & 1 and abs(value) < 2.0**31}
+    return {j: float(value) for j, value in enumerate(values.tolist()) if bits >> j & 1 and abs(value) < MOST}
 
 
-def all_chosen(code: Ints, params: Row, nodes: int) -> tuple[tuple[tuple[int, float], ...], ...]:
-    """Return the choices of all nodes, to tell plans apart."""
-    return tuple([tuple(chosen(code, params, k).items()) for k in range(nodes)])
+def choice_places(code: Ints, nodes: int) -> Ints:
+    """Return where the parameters lie that are choices, of all nodes."""
+    records = code[code[at.H_NODES] :][: nodes * at.W_NODE].reshape(nodes, at.W_NODE)[:, CHOICE].tolist()
+    places = [first + j for first, count, bits in records for j in range(count) if bits >> j & 1]
+    return np.array(places, np.int64)
+
+
+def all_chosen(params: Row, places: Ints) -> bytes:
+    """Return the choices at these places, to tell plans apart; one that is not finite varies."""
+    values = params[places]
+    return np.where(np.abs(values) < MOST, values, np.nan).tobytes()
 
 
 def shared_table(code: Ints, nodes: int) -> Ints:

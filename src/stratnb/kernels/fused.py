@@ -22,7 +22,7 @@ from stratnb.kernels import close, decide, drive, layout, levels, limits, orders
 from stratnb.kernels.address import cell, put
 from stratnb.kernels.ahead_close import AheadClose
 from stratnb.kernels.ahead_text import AheadText
-from stratnb.kernels.choices import all_chosen, shared_table
+from stratnb.kernels.choices import all_chosen, choice_places, shared_table
 from stratnb.kernels.close_text import CloseText
 from stratnb.kernels.column_text import column_text
 from stratnb.kernels.digest import digest_of
@@ -47,6 +47,7 @@ __all__ = [
     "is_usable",
     "source_of",
     "structure_key",
+    "structure_keys",
 ]
 
 WHOLE = types.int64
@@ -172,8 +173,21 @@ def ahead_closer(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -
 
 def structure_key(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -> tuple[object, ...]:
     """Return what the tables of plans with the same generated loop have in common."""
-    table = shared_table(code, len(kernels))
-    return (tuple(kernels), table.tobytes(), all_chosen(code, params, len(kernels)))
+    return structure_keys([(code, params, kernels)])[0]
+
+
+def structure_keys(
+    plans: Sequence[tuple[Ints, Row, Sequence[Kernel[..., Any]]]],
+) -> list[tuple[object, ...]]:
+    """Return the key of each of several plans; a table that is one object in many of them is read once."""
+    known: dict[int, tuple[bytes, Ints]] = {}
+    keys: list[tuple[object, ...]] = []
+    for code, params, kernels in plans:
+        if id(code) not in known:
+            known[id(code)] = shared_table(code, len(kernels)).tobytes(), choice_places(code, len(kernels))
+        table, places = known[id(code)]
+        keys.append((tuple(kernels), table, all_chosen(params, places)))
+    return keys
 
 
 def column_maker(

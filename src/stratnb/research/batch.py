@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from stratnb.errors import ConfigError
 from stratnb.kernels import layout as at
-from stratnb.kernels.fused import structure_key
+from stratnb.kernels.fused import structure_keys
 from stratnb.market_data.candles import Candles
 from stratnb.research.backtest import open_account
 from stratnb.research.daily import DAY_MS
@@ -140,11 +140,12 @@ def _tasks(
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     alone = []
+    keys = structure_keys([(plan.code, plan.params, plan.kernels) for plan in plans])
     for k, plan in enumerate(plans):
         if len(track.stretches) > 1 or plan.config.execution.simulation.end == "close":
             alone.append(k)
         else:
-            groups.setdefault(structure_key(plan.code, plan.params, plan.kernels), []).append(k)
+            groups.setdefault(keys[k], []).append(k)
     tasks: list[tuple[Structure | None, Sequence[int]]] = []
     for numbers in groups.values():
         structure = structure_of([plans[k] for k in numbers])

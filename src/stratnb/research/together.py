@@ -68,14 +68,15 @@ def structure_of(plans: Sequence[Plan]) -> Structure | None:
     makers: dict[int, Maker] = {}
     alone = all(int(plan.code[at.H_TIMEFRAMES + role]) in (0, plan.base_ms) for role in range(at.PRIMARY + 1))
     if alone and len(plans) >= 2 * SHARED_BY:
-        columns: set[int] = set(range(at.W_CANDLE))
+        columns, tables = set(range(at.W_CANDLE)), _Tables()
         for k in _role_nodes(plan):
-            distinct = _distinct(plans, k) if set(_inputs(plan, k)) <= columns else len(plans)
+            node = tables.nodes(plan)[k]
+            distinct = _distinct(plans, tables, k) if columns.issuperset(node.inputs) else len(plans)
             if distinct * SHARED_BY <= len(plans):
                 made = _maker(plan, k, LANES if distinct >= LANES else 1)
                 if made is not None:
                     makers[k] = made
-                    columns |= set(_outputs(plan, k))
+                    columns.update(node.outputs)
     try:
         own = fused(plan.code, plan.params, plan.kernels, frozenset(makers))
     except Uninlinable:
@@ -83,24 +84,39 @@ def structure_of(plans: Sequence[Plan]) -> Structure | None:
     return Structure(own, tuple(sorted(makers)), makers)
 
 
-def _node(plan: Plan, k: int) -> Ints:
+class _Node(NamedTuple):
+    """A node as its table tells it: where its parameters lie, their number, cells of memory, columns read and made."""
+
+    p: int
+    ps: int
+    states: int
+    inputs: tuple[int, ...]
+    outputs: range
+
+
+class _Tables:
+    """The nodes of plans, read once of a table that is one object in many of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Ints, list[_Node]]] = {}
+
+    def nodes(self, plan: Plan) -> list[_Node]:
+        """Return the nodes that read candles and columns alone, and those before them."""
+        if id(plan.code) not in self._known:
+            self._known[id(plan.code)] = plan.code, [_read(plan, k) for k in range(_role_nodes(plan).stop)]
+        return self._known[id(plan.code)][1]
+
+
+def _record(plan: Plan, k: int) -> Ints:
     first = int(plan.code[at.H_NODES]) + k * at.W_NODE
     return plan.code[first : first + at.W_NODE]
 
 
-def _inputs(plan: Plan, k: int) -> list[int]:
-    node = _node(plan, k)
-    return [int(c) for c in plan.code[node[at.N_LIST] : node[at.N_LIST] + node[at.N_INPUTS]]]
-
-
-def _outputs(plan: Plan, k: int) -> range:
-    node = _node(plan, k)
-    return range(int(node[at.N_OUT]), int(node[at.N_OUT] + node[at.N_OUTS]))
-
-
-def _numbers(plan: Plan, k: int) -> Floats:
-    node = _node(plan, k)
-    return plan.params[node[at.N_P] : node[at.N_P] + node[at.N_PS]]
+def _read(plan: Plan, k: int) -> _Node:
+    node = _record(plan, k).tolist()
+    inputs = plan.code[node[at.N_LIST] : node[at.N_LIST] + node[at.N_INPUTS]].tolist()
+    outputs = range(node[at.N_OUT], node[at.N_OUT] + node[at.N_OUTS])
+    return _Node(node[at.N_P], node[at.N_PS], node[at.N_STATES], tuple(inputs), outputs)
 
 
 def _role_nodes(plan: Plan) -> range:
@@ -108,23 +124,28 @@ def _role_nodes(plan: Plan) -> range:
     return range(int(plan.code[at.H_SEGMENTS]), int(plan.code[at.H_SEGMENTS + 2 * at.PRIMARY + 1]))
 
 
-def _distinct(plans: Sequence[Plan], k: int) -> int:
+def _distinct(plans: Sequence[Plan], tables: _Tables, k: int) -> int:
     """Return with how many sets of numbers a node stands in the plans, what it reads included."""
-    by_column = {c: n for n in _role_nodes(plans[0]) for c in _outputs(plans[0], n)}
+    first = tables.nodes(plans[0])
+    by_column = {c: n for n in _role_nodes(plans[0]) for c in first[n].outputs}
+    needed, found = {k}, [k]
+    for node in found:
+        read = {by_column[c] for c in first[node].inputs if c in by_column} - needed
+        needed |= read
+        found += read
 
-    def _key(plan: Plan, node: int) -> tuple[object, ...]:
-        read = [by_column[c] for c in _inputs(plan, node) if c in by_column]
-        size = int(_node(plan, node)[at.N_STATES])
-        return (_numbers(plan, node).tobytes(), size, *(_key(plan, each) for each in read))
+    def _key(plan: Plan) -> tuple[object, ...]:
+        own = [tables.nodes(plan)[node] for node in found]
+        return tuple([(plan.params[node.p : node.p + node.ps].tobytes(), node.states) for node in own])
 
-    return len({_key(plan, k) for plan in plans})
+    return len({_key(plan) for plan in plans})
 
 
 def _maker(plan: Plan, k: int, lanes: int) -> Maker | None:
-    node = _node(plan, k)
+    node = _record(plan, k)
     if isinstance(plan.kernels[k], PythonKernel) or node[at.N_FILL] == at.FILL_ZERO:
         return None
-    places = [c if c < at.W_CANDLE else -1 for c in _inputs(plan, k)]
+    places = [c if c < at.W_CANDLE else -1 for c in _read(plan, k).inputs]
     try:
         outs, choices = int(node[at.N_OUTS]), chosen(plan.code, plan.params, k)
         made = column_maker(plan.kernels[k], places, int(node[at.N_REQUIRED]), outs, choices, lanes)
@@ -148,27 +169,26 @@ class _Columns:
 
     def __init__(self, structure: Structure) -> None:
         self._structure = structure
+        self._tables = _Tables()
         self._known: dict[tuple[object, ...], _Instance] = {}
         self.rows = 0
 
     def place(self, plan: Plan) -> list[int]:
         """Add what a plan reads; return the row of each given column in the order of the loop."""
         row_of: dict[int, int] = {}
+        nodes = self._tables.nodes(plan)
         for k in self._structure.given:
-            read = [row_of.get(c, c) if c >= at.W_CANDLE else c for c in _inputs(plan, k)]
-            numbers, states = _numbers(plan, k), int(_node(plan, k)[at.N_STATES])
-            key = (k, numbers.tobytes(), states, *read)
+            node = nodes[k]
+            read = [row_of.get(c, c) if c >= at.W_CANDLE else c for c in node.inputs]
+            numbers = plan.params[node.p : node.p + node.ps]
+            key = (k, numbers.tobytes(), node.states, *read)
             if key not in self._known:
-                self._known[key] = _Instance(k, numbers, states + 1, read, self._more(plan, k))
-            for j, column in enumerate(_outputs(plan, k)):
-                row_of[column] = self._known[key].row + j
+                self._known[key] = _Instance(k, numbers, node.states + 1, read, self.rows)
+                self.rows += len(node.outputs)
+            row = self._known[key].row
+            for j, column in enumerate(node.outputs):
+                row_of[column] = row + j
         return list(row_of.values())
-
-    def _more(self, plan: Plan, k: int) -> int:
-        """Take rows for the outputs of a node; return the first."""
-        first = self.rows
-        self.rows += len(_outputs(plan, k))
-        return first
 
     def tables(self, longest: int) -> tuple[Ints, Floats, Floats, Ints, Floats]:
         """Return makers, their parameters, memory and places, and room for the columns, as `run_trials` takes them.
