@@ -103,6 +103,7 @@ class Candles:
     volume: Floats
     flags: npt.NDArray[np.uint8] = None  # type: ignore[assignment]
     _table: Floats | None = field(default=None, init=False)
+    _close_ms: Ints | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Copy the columns into contiguous read-only arrays and check every row."""
@@ -129,7 +130,9 @@ class Candles:
         object.__setattr__(part, "timeframe", self.timeframe)
         for name in ("open_time_ms", *VALUES, "flags"):
             object.__setattr__(part, name, getattr(self, name)[where])
-        object.__setattr__(part, "_table", None if self._table is None else self._table[where])
+        for name in ("_table", "_close_ms"):
+            kept = getattr(self, name)
+            object.__setattr__(part, name, None if kept is None else kept[where])
         return part
 
     def __reduce__(self) -> tuple[type[Candles], tuple[Any, ...]]:
@@ -160,8 +163,13 @@ class Candles:
 
     @property
     def close_time_ms(self) -> Ints:
-        """Return open times plus the timeframe."""
-        return self.open_time_ms + self.timeframe_ms
+        """Return open times plus the timeframe, made once."""
+        if self._close_ms is None:
+            closes = self.open_time_ms + self.timeframe_ms
+            closes.flags.writeable = False
+            object.__setattr__(self, "_close_ms", closes)
+        assert self._close_ms is not None
+        return self._close_ms
 
     @property
     def is_synthetic(self) -> bool:
