@@ -142,8 +142,7 @@ class AheadText(LoopText):
         steady = is_steady(steps, [*STEADY_SHOWN, *SIZED])
         held = filled((STEADY if steady else CHANGING).replace("@HEEDS", self.asks()), STEPS=steps, CANDLE=last)
         blank = self.blank_signal() if self.wants_signal() else []
-        left = [f"c{at.R_PRICE} = cell(candles, 6 * i - 3)", *blank, *last]
-        return [*self._ahead(), *filled(STRETCH, HELD=held, LEFT=left)]
+        return [*self._ahead(), *filled(STRETCH, HELD=held, LEFT=[*blank, *last])]
 
     def _ahead(self) -> list[str]:
         """Return the way to the next signal: the common rules are asked where an analyzer raises one.
@@ -171,10 +170,11 @@ class AheadText(LoopText):
         return filled(AHEAD, SEARCH=search, RULES=rules or ["pass"])
 
     def _last(self) -> list[str]:
-        """Bring the candle before row i into the columns that exits and sizing read."""
+        """Bring the candle before row i into the columns that exits and sizing read, or the position's are made of."""
         used = self.uses([self.nodes[k] for part in (at.SEG_SIZING, at.SEG_EXITS) for k in self.segment(part)])
-        needed = (used | {at.C_TIME}) & {*range(at.W_CANDLE)}
+        needed = (used | {at.C_CLOSE, at.C_TIME}) & {*range(at.W_CANDLE)}
         lines = [f"c{j} = cell(candles, 6 * i - {at.W_CANDLE - j})" for j in sorted(needed)]
+        lines.append(f"c{at.R_PRICE} = c{at.C_CLOSE}")
         return lines + ([MINUTE] if at.R_MINUTE in used else [])
 
     def rules(self) -> dict[int, Node]:
@@ -196,8 +196,8 @@ def is_steady(lines: Sequence[str], given: Collection[int]) -> bool:
     """
     names = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Name)]
     stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    loaded = {node.id for node in names} - stored
-    moving = {name for name in loaded if re.fullmatch(r"c\d+", name)} - {f"c{column}" for column in given}
+    found = {node.id for node in names}
+    head = {int(name[1:]) for name in found if re.fullmatch(r"c\d+", name)} & {*range(at.W_HEAD)}
     kept = {name for name in stored if re.fullmatch(r"s\d+_\d+", name)}
-    arrays = {name for name in stored | loaded if re.fullmatch(r"(i|x|out|state)\d+", name)}
-    return not (moving or kept or arrays)
+    arrays = {name for name in found if re.fullmatch(r"(i|x|out|state)\d+", name)}
+    return not (head - {*given} or kept or arrays)
