@@ -89,8 +89,11 @@ def first_at(candles: Row, i: int, stop: int, length_ms: float, time_ms: float) 
 
 @helper
 def rules_until(book: Row, account: Row, candles: Row, i: int, stop: int, length_ms: float) -> int:
-    """Return the first row from i on that must be settled in full: news, a midnight, the end of a rule."""
-    if book[B_NEWS] != 0.0 or i >= stop:
+    """Return the first row from i on that must be settled in full: news, a midnight, the end of a rule.
+
+    With nothing left every row is: limits of a day are shares of its first equity, and then they are reached at once.
+    """
+    if book[B_NEWS] != 0.0 or i >= stop or min(book[B_DAY_START], account[A_DAY_START]) <= 0.0:
         return i
     time_ms = min(min(account[A_DAY], book[B_DAY]) * DAY_MS + DAY_MS, account[A_RISK + K_NEXT])
     return first_at(candles, i, stop, length_ms, min(time_ms, book[B_RISK + K_NEXT]) - length_ms)
