@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stratnb.blocks.base import Analyzer, Exit
 from stratnb.kernels import layout as at
 from stratnb.kernels.fused import source_of
 from stratnb.kernels.jit import kernel
+from stratnb.kernels.loop_nodes import told_apart
 from stratnb.kernels.plan_table import PlanTable
 from stratnb.market_data.candles import Candles
 from stratnb.model import Market
@@ -150,6 +152,17 @@ def test_candles_are_taken_at_once_where_exits_come_to_the_same(
     source = source_of(plan.code, plan.params, plan.kernels)[0]
     assert PlanTable(plan.code).runs_ahead() is ahead
     assert ("undisturbed(" in source) is at_once
+
+
+def test_no_name_of_a_generated_text_ends_with_a_digit(candles: Candles) -> None:
+    plan = configure(strategy(EXITS["marks"]), candles, market=MARKET)[0]
+    source, outside = source_of(plan.code, plan.params, plan.kernels)
+    names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    assert {name for name in names if name[-1].isdigit()} <= set(outside)
+    assert (
+        told_apart("i2 = g2(c12, s0_1, 1e-09) + np.int64(x) * Z_1")
+        == "i2_ = g2(c12_, s0_1_, 1e-09) + np.int64(x) * Z_1"
+    )
 
 
 @pytest.mark.parametrize("name", EXITS)
