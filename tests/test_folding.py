@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stratnb.blocks.base import find, kinds
-from stratnb.kernels.folding import folded, without
+from stratnb.kernels.folding import aged, folded, without
 
 STEPS = {
     "choice": """
@@ -122,6 +122,60 @@ def test_a_step_with_a_power_stays(line: str) -> None:
 )
 def test_a_choice_is_put_where_it_is_known_what_becomes_of_it(line: str, kept: str) -> None:
     assert [ast.unparse(node) for node in folded(ast.parse(line).body, "p", {0: 2.0}, {})] == [kept]
+
+
+COUNTING = {
+    "first": "out[0] = 1.0 if i == 0 else -1.0",
+    "young": """
+        if i < 3:
+            out[0] = x[0]
+        elif i <= 15 or x[0] > 9.0:
+            out[0] = x[1]
+        else:
+            out[0] = x[2] + float(i)
+    """,
+    "beyond": "out[0] = 1.0 if i > 20 else 0.0\nout[1] = 1.0 if not i < 16 else 0.0\nout[2] = 1.0 if i >= 17 else 0.0",
+    "both_sides": "out[0] = 1.0 if 17 <= i <= 18 or 3 > i else 0.0\nout[1] = 1.0 if i != 5.5 and i > -1 else 0.0",
+    "remainder": "out[0] = 1.0 if i % 7 == 0 else 0.0\nout[1] = 1.0 if i - 14 < 3 else 0.0",
+    "number_kept": """
+        for k in range(int(p[1])):
+            out[1] = float(k)
+        for k in range(3):
+            out[2 + k] = x[k] if i > 2 else 0.0
+        out[0] = float(k)
+    """,
+    "power": "out[0] = x[0] ** 2 if i > 2 else x[1]",
+}
+
+
+@pytest.mark.parametrize("name", COUNTING)
+@pytest.mark.parametrize("i", [16, 17, 18, 20, 21, 28, 1_000])
+def test_what_is_known_of_a_counter_changes_no_outcome(name: str, i: int) -> None:
+    lines = textwrap.dedent(COUNTING[name]).strip().splitlines()
+    p, x = np.array([0.0, 2.0]), np.array([1.5, -2.0, 0.25, 4.0])
+    made = run(ast.parse("\n".join([f"i = {i}", *aged("i", 16, lines)])).body, p, x)
+    np.testing.assert_array_equal(made, run(ast.parse("\n".join([f"i = {i}", *lines])).body, p, x))
+
+
+def test_an_age_leaves_out_what_is_only_for_the_first_candles() -> None:
+    lines = textwrap.dedent(COUNTING["young"]).strip().splitlines()
+    assert aged("i", 16, lines) == ["if x[0] > 9.0:", "    out[0] = x[1]", "else:", "    out[0] = x[2] + float(i)"]
+    assert aged("i7", 16, lines) == lines
+    assert aged("i", 15, ["a = i == 15", "b = i < 15", "c = i < 14"]) == ["a = i == 15", "b = i < 15", "c = False"]
+
+
+@pytest.mark.parametrize("name", ["last_number", "left_early", "bound_again", "nested", "loop"])
+def test_lines_with_known_names_do_the_same(name: str) -> None:
+    lines = textwrap.dedent(STEPS[name]).strip().splitlines()
+    p, x = np.array([1.0, 2.0, -1.0, 0.5, 3.0]), np.array([1.5, -2.0, 0.25, 4.0])
+    made = run(ast.parse("\n".join(without({"c7": 0.0}, lines))).body, p, x)
+    np.testing.assert_array_equal(made, run(ast.parse("\n".join(lines)).body, p, x))
+
+
+def test_a_power_keeps_its_loop_and_its_names() -> None:
+    lines = ["for k in range(3):", "    out[0] += x[0] ** k + c7 * x[1]"]
+    assert without({"c7": 0.0}, lines) == ["c7 = 0.0", *lines]
+    assert aged("i", 16, ["a = x[0] ** 2 if i > 2 else 0.0"]) == ["a = x[0] ** 2 if i > 2 else 0.0"]
 
 
 def choices_of(cls: Any) -> Mapping[int, object]:

@@ -73,9 +73,9 @@ if i > begin:
         deepest = min(deepest, worth(funds, q, average, costs, least_ if q > 0.0 else most_))
     if stage == 2 or i > ahead:
         i, stage = settled, 2 if stage == 2 else 1
-    if draws:
+    if draws and q == 0.0:
         for j in range(begin, i):
-            put(equity, j, worth(funds, q, average, costs, cell(candles, 6 * j + 3)) if q != 0.0 else eq)
+            put(equity, j, eq)
     warming = min(max(warm_end - begin, 0), i - begin)
     counts[Z_WARMING] += warming
     none += i - begin - warming
@@ -88,7 +88,9 @@ if i >= stop:
 STEADY = """
 @STEPS
 asks = i < ahead and (@HEEDS)
-i, top_, bottom_, least_, most_ = undisturbed(candles, i, i + 1 if asks else end, low_, high_, floor_, ceiling_)
+bounds = low_, high_, floor_, ceiling_
+position = funds, q, average, costs
+i, top_, bottom_, least_, most_ = undisturbed(candles, i, i + 1 if asks else end, bounds, position, draws, equity)
 peak, trough = max(peak, top_), min(trough, bottom_)
 stage = 2 if asks and i > begin else 0
 held += float(min(i, ahead) - begin)
@@ -100,6 +102,8 @@ while i < end:
     if not (l_ > low_ and h_ < high_ and k_ >= floor_ and k_ <= ceiling_):
         break
     peak, trough, least_, most_ = max(peak, h_), min(trough, l_), min(least_, k_), max(most_, k_)
+    if draws:
+        put(equity, i, worth(funds, q, average, costs, k_))
     i += 1
     if i > ahead:
         break
@@ -143,8 +147,7 @@ class AheadText(LoopText):
             (STEADY if self.is_steady_held() else CHANGING).replace("@HEEDS", self.asks()), STEPS=steps, CANDLE=last
         )
         blank = self.blank_signal() if self.wants_signal() else []
-        left = [f"c{at.R_PRICE} = cell(candles, 6 * i - 3)", *blank, *last]
-        return [*self.search(), *filled(STRETCH, HELD=held, LEFT=left)]
+        return [*self.search(), *filled(STRETCH, HELD=held, LEFT=[*blank, *last])]
 
     def is_steady_held(self) -> bool:
         """Tell whether a step of the exits at a close that changes nothing but marks always comes to the same."""
@@ -176,10 +179,11 @@ class AheadText(LoopText):
         return filled(AHEAD, SEARCH=search, RULES=rules or ["pass"])
 
     def _last(self) -> list[str]:
-        """Bring the candle before row i into the columns that exits and sizing read."""
+        """Bring the candle before row i into the columns that exits and sizing read, or the position's are made of."""
         used = self.uses([self.nodes[k] for part in (at.SEG_SIZING, at.SEG_EXITS) for k in self.segment(part)])
-        needed = (used | {at.C_TIME}) & {*range(at.W_CANDLE)}
+        needed = (used | {at.C_CLOSE, at.C_TIME}) & {*range(at.W_CANDLE)}
         lines = [f"c{j} = cell(candles, 6 * i - {at.W_CANDLE - j})" for j in sorted(needed)]
+        lines.append(f"c{at.R_PRICE} = c{at.C_CLOSE}")
         return lines + ([MINUTE] if at.R_MINUTE in used else [])
 
     def rules(self) -> dict[int, Node]:
@@ -201,8 +205,8 @@ def is_steady(lines: Sequence[str], given: Collection[int]) -> bool:
     """
     names = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Name)]
     stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    loaded = {node.id for node in names} - stored
-    moving = {name for name in loaded if re.fullmatch(r"c\d+", name)} - {f"c{column}" for column in given}
+    found = {node.id for node in names}
+    head = {int(name[1:]) for name in found if re.fullmatch(r"c\d+", name)} & {*range(at.W_HEAD)}
     kept = {name for name in stored if re.fullmatch(r"s\d+_\d+", name)}
-    arrays = {name for name in stored | loaded if re.fullmatch(r"(i|x|out|state)\d+", name)}
-    return not (moving or kept or arrays)
+    arrays = {name for name in found if re.fullmatch(r"(i|x|out|state)\d+", name)}
+    return not (head - {*given} or kept or arrays)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stratnb.kernels.inline import Uninlinable, inline
+from stratnb.kernels.loop_nodes import told_apart
 
 __all__ = ["PLACES", "column_text"]
 
@@ -76,7 +77,7 @@ def column_text(
     text = FRAME
     for word, depth, lines in (("@LOADS", 4, loads), ("@STEP", 8, steps), ("@SAVES", 4, saves)):
         text = text.replace(word, textwrap.indent("\n".join(lines), " " * depth))
-    return text, names
+    return told_apart(text), names
 
 
 def _step(lane: int, inputs: Sequence[int], required: int, outs: int, body: Sequence[str]) -> list[str]:

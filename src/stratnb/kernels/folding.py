@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["LONGEST", "aged", "folded", "whole", "without"]
@@ -61,11 +61,15 @@ def folded(
 
 
 def without(values: Mapping[str, float], lines: Sequence[str]) -> list[str]:
-    """Return lines in which names are known numbers; what tests them is left out where that is decided."""
-    folder, put = _Folder("", {}, {}, ()), _Put(values)
-    statements = [put.visit(node) for node in ast.parse("\n".join(lines)).body]
-    made = [ast.fix_missing_locations(node) for node in _flat([folder.visit(node) for node in statements])]
-    return [line for node in made for line in ast.unparse(node).splitlines()]
+    """Return lines in which names are known numbers; what tests them is left out where that is decided.
+
+    With a power in them the names are given their numbers, and the lines stay as they are.
+    """
+    statements = ast.parse("\n".join(lines)).body
+    if _has_power(statements):
+        return [*(f"{name} = {value!r}" for name, value in values.items()), *lines]
+    folder, put = _Folder("", {}, {}, _loose(statements)), _Put(values)
+    return _written(folder.visit(put.visit(node)) for node in statements)
 
 
 def aged(counter: str, age: int, lines: Sequence[str]) -> list[str]:
@@ -73,9 +77,13 @@ def aged(counter: str, age: int, lines: Sequence[str]) -> list[str]:
     statements = ast.parse("\n".join(lines)).body
     if _has_power(statements):
         return list(lines)
-    folder, decided = _Folder("", {}, {}, ()), _Decided(counter, age)
-    made = _flat([folder.visit(decided.visit(node)) for node in statements])
-    return [line for node in made for line in ast.unparse(ast.fix_missing_locations(node)).splitlines()]
+    folder, decided = _Folder("", {}, {}, _loose(statements)), _Decided(counter, age)
+    return _written(folder.visit(decided.visit(node)) for node in statements)
+
+
+def _written(parts: Iterable[ast.stmt | list[ast.stmt]]) -> list[str]:
+    """Return statements as lines."""
+    return [line for node in _flat(parts) for line in ast.unparse(ast.fix_missing_locations(node)).splitlines()]
 
 
 def _has_power(statements: Sequence[ast.stmt]) -> bool:
@@ -101,7 +109,7 @@ def _loose(statements: Sequence[ast.stmt]) -> set[str]:
     return found
 
 
-def _flat(parts: Sequence[ast.stmt | list[ast.stmt]]) -> list[ast.stmt]:
+def _flat(parts: Iterable[ast.stmt | list[ast.stmt]]) -> list[ast.stmt]:
     return [node for part in parts for node in (part if isinstance(part, list) else [part])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from stratnb.kernels.inline import Inlined, inline
 from stratnb.kernels.jit import Row
 from stratnb.kernels.plan_table import PlanTable
 
-__all__ = ["AGE", "ALWAYS_FINITE", "SIGNAL", "SIZED", "LoopNodes", "Node", "indented"]
+__all__ = ["AGE", "ALWAYS_FINITE", "SIGNAL", "SIZED", "LoopNodes", "Node", "indented", "told_apart"]
 
 AGE = 16  # candles after which a block is taken for one that has begun
 SIGNAL = range(at.R_DIRECTION, at.R_SHORT + 1)
@@ -201,3 +202,12 @@ class LoopNodes(PlanTable):
 def indented(lines: Iterable[str]) -> list[str]:
     """Return lines one level deeper."""
     return textwrap.indent("\n".join(lines), "    ").splitlines()
+
+
+def told_apart(text: str) -> str:
+    """Return a text in which none of its own names ends with a digit.
+
+    The compiler names what it reads by a name and the place where it is read: i2 at 5588 would be i at 25588, which it
+    refuses. Objects from outside (g<number>) keep their names.
+    """
+    return re.sub(r"(?<![\w.])(?!g\d+\b)([a-z]\w*\d)\b", r"\1_", text)

@@ -29,7 +29,7 @@ from stratnb.kernels.loop_frame import (
     SETTLE,
     WORK,
 )
-from stratnb.kernels.loop_nodes import SIGNAL, SIZED, LoopNodes, Node, indented
+from stratnb.kernels.loop_nodes import SIGNAL, SIZED, LoopNodes, Node, indented, told_apart
 
 __all__ = ["CANDLE", "MINUTE", "SHOWN", "LoopText", "filled"]
 
@@ -81,7 +81,7 @@ class LoopText(LoopNodes):
             COUNTED=[f"memory[SEEN], memory[TOTAL] = {counted}"],
             SAVES=[*self._spill(), *self.states(save=True), *self.ends()],
         )
-        return "\n".join([*head, "", *frame, ""])
+        return told_apart("\n".join([*head, "", *frame, ""]))
 
     def _loads(self) -> list[str]:
         """Bring memory, parameters and columns into locals before the first candle."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from stratnb.kernels.address import cell
+from stratnb.kernels.address import cell, put
 from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
     A_DAY,
@@ -57,6 +57,8 @@ from stratnb.kernels.layout import (
 from stratnb.kernels.risk import note_fall
 from stratnb.kernels.sums import note_account_fall, sum_account
 
+from stratnb.kernels.trade import worth
+
 __all__ = [
     "catch_up",
     "position_ends",
@@ -92,8 +94,11 @@ def first_at(candles: Row, i: int, stop: int, length_ms: float, time_ms: float) 
 
 @helper
 def rules_until(book: Row, account: Row, candles: Row, i: int, stop: int, length_ms: float) -> int:
-    """Return the first row from i on that must be settled in full: news, a midnight, the end of a rule."""
-    if book[B_NEWS] != 0.0 or i >= stop:
+    """Return the first row from i on that must be settled in full: news, a midnight, the end of a rule.
+
+    With nothing left every row is: limits of a day are shares of its first equity, and then they are reached at once.
+    """
+    if book[B_NEWS] != 0.0 or i >= stop or min(book[B_DAY_START], account[A_DAY_START]) <= 0.0:
         return i
     time_ms = min(min(account[A_DAY], book[B_DAY]) * DAY_MS + DAY_MS, account[A_RISK + K_NEXT])
     return first_at(candles, i, stop, length_ms, min(time_ms, book[B_RISK + K_NEXT]) - length_ms)
@@ -207,12 +212,20 @@ def quiet_prices(
 
 @inlined
 def undisturbed(
-    candles: Row, i: int, end: int, low: float, high: float, floor: float, ceiling: float
+    candles: Row,
+    i: int,
+    end: int,
+    bounds: tuple[float, float, float, float],
+    position: tuple[float, float, float, float],
+    draws: bool,
+    equity: Row,
 ) -> tuple[int, float, float, float, float]:
-    """Return the first row of i..end that leaves these prices, else `end`, and the extremes of the rows before it.
+    """Return the first row of i..end that leaves the bounds, else `end`, and the extremes of the rows before it.
 
-    They are the highest high, the lowest low, the least and the most close.
+    `bounds` are those of `quiet_prices`; the extremes the highest high, the lowest low, the least and the most close.
+    With `draws` the equity of these rows is written, of a position given as `worth` takes it.
     """
+    (low, high, floor, ceiling), (funds, quantity, average, costs) = bounds, position
     top, bottom, least, most = -math.inf, math.inf, math.inf, -math.inf
     first = i
     while i + TOGETHER <= end or (i < end and end - first >= TOGETHER):
@@ -226,6 +239,9 @@ def undisturbed(
         if not (lowest > low and highest < high and below >= floor and above <= ceiling):
             break
         top, bottom, least, most = max(top, highest), min(bottom, lowest), min(least, below), max(most, above)
+        if draws:
+            for j in range(start, start + TOGETHER):
+                put(equity, j, worth(funds, quantity, average, costs, cell(candles, W_CANDLE * j + C_CLOSE)))
         i = start + TOGETHER
     while i < end:
         row = W_CANDLE * i
@@ -233,6 +249,8 @@ def undisturbed(
         if not (lowest > low and highest < high and close >= floor and close <= ceiling):
             break
         top, bottom, least, most = max(top, highest), min(bottom, lowest), min(least, close), max(most, close)
+        if draws:
+            put(equity, i, worth(funds, quantity, average, costs, close))
         i += 1
     return i, top, bottom, least, most
 
