@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stratnb.kernels import layout as at
-from stratnb.kernels.ahead_text import AheadText
+from stratnb.kernels.ahead_text import AheadText, is_steady
+from stratnb.kernels.folding import without
 from stratnb.kernels.inline import Uninlinable
 from stratnb.kernels.loop_nodes import SIGNAL, SIZED
 from stratnb.kernels.loop_text import MINUTE, SHOWN, filled
@@ -29,6 +30,7 @@ def run(code, params, memory, books, slot, account, candle, here, decision):
     @CANDLE
     if book[B_EXPIRED] != 0.0:
         fall_back(code, params, memory, books, slot, account, candle, decision)
+    @BLANK
     is_first = book[B_ORDER_REASON] == REASON_ENTRY
     q, average, side = book[B_QUANTITY], book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
@@ -38,6 +40,7 @@ def run(code, params, memory, books, slot, account, candle, here, decision):
     @DECISION
     if q != 0.0:
         book[B_HELD] = held
+    @SIZED
     decision[D_REASON] = reason
     return True
 """
@@ -61,8 +64,9 @@ class AheadClose(AheadText):
     def __post_init__(self) -> None:
         """Read the nodes; refuse a structure whose exits must be stepped at each close."""
         AheadText.__post_init__(self)
-        if not self.is_steady_held():
-            raise Uninlinable("an exit changes while nothing but marks does")
+        steps = without({f"c{at.R_FRESH}": 0.0}, [line for node in self.exits() for line in self.stepped(node)])
+        if not self.is_steady_held() or not is_steady(steps, range(at.W_HEAD)):
+            raise Uninlinable("an exit changes while nothing but marks does, or keeps a signal")
 
     def seek(self) -> str:
         """Return the source of `run(code, params, memory, candles, first, start, stop)`.
@@ -83,14 +87,16 @@ class AheadClose(AheadText):
         account when the order changed.
         """
         candle = [f"c{j} = memory[{j}] = candle[{j}]" for j in range(at.W_CANDLE)]
-        candle += [MINUTE, f"memory[R_MINUTE] = c{at.R_MINUTE}", "memory[R_PRICE] = c3", f"c{at.R_PRICE} = c3"]
-        candle += ["memory[R_FEES] = 2.0 * params[S_TAKER]", *(f"memory[{j}] = 0.0" for j in SIGNAL)]
+        candle += [MINUTE, f"memory[R_MINUTE] = c{at.R_MINUTE}"]
+        blank = ["memory[R_PRICE] = c3", f"c{at.R_PRICE} = c3", "memory[R_FEES] = 2.0 * params[S_TAKER]"]
+        blank += [f"memory[{j}] = 0.0" for j in SIGNAL]
         stepped = [self.nodes[k] for part in (at.SEG_SIZING, at.SEG_EXITS) for k in self.segment(part)]
         loads = [f"c{j} = memory[{j}]" for j in (*SIGNAL, *SIZED)] + [f"c{j} = nan" for j in SHOWN]
         loads += [f"c{c + j} = memory[{c + j}]" for c in self.analyzers() for j in range(3)]
         loads += self.begun(stepped)
         decision = self.decision("slot", ["pass"], ["pass"])
-        return self._module(filled(CLOSE, CANDLE=candle, LOADS=loads, DECISION=decision))
+        sized = self.states([self.nodes[k] for k in self.segment(at.SEG_SIZING)], save=True)
+        return self._module(filled(CLOSE, CANDLE=candle, BLANK=blank, LOADS=loads, DECISION=decision, SIZED=sized))
 
     def fill(self) -> str:
         """Return the source of `run(code, params, memory, book, candle, fills, n)`, which does what `resolve` does."""

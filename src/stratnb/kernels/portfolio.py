@@ -44,6 +44,7 @@ from stratnb.kernels.layout import (
     A_STATE,
     B_ADVERSE,
     B_EQUITY,
+    B_EXPIRED,
     B_HELD,
     B_MAINTENANCE,
     B_NEWS,
@@ -51,6 +52,7 @@ from stratnb.kernels.layout import (
     B_QUANTITY,
     B_RESERVED,
     B_RISK,
+    B_STOP,
     C_TIME,
     D_REASON,
     DAY_MS,
@@ -63,6 +65,7 @@ from stratnb.kernels.layout import (
     S_MIN_CANDLES,
     W_BOOK,
     W_CANDLE,
+    Z_ENTER,
     Z_NO_SIGNALS,
     Z_WARMING,
 )
@@ -299,6 +302,7 @@ def close_ahead(
         bounds[s, N_SILENT] += 1.0
         return
     candle, order, reserved = part(feed[0], j * W_CANDLE, W_CANDLE), book[B_ORDER], book[B_RESERVED]
+    stop, falls = book[B_STOP], book[B_EXPIRED] != 0.0
     if modes[s] == STILL:
         mark_still(book, candle)
     seen, counters = float(lanes[s, L_DONE] + 1), lanes[s, L_MEMORY] + cell(code, lanes[s, L_CODE] + H_COUNTERS)
@@ -307,9 +311,14 @@ def close_ahead(
     step(tables, books, account, candle, s, here, work[2], log, 0)
     if book[B_ORDER] != order or book[B_RESERVED] != reserved:
         write_terms(terms, s, book)
-        sum_terms(terms, account)
-    if quieten(part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]), book, bounds, s):
+        if not falls or work[2][D_REASON] == Z_ENTER:  # one put to market counts from the next sum on
+            sum_terms(terms, account)
+    # What the exits do without a signal was heeded when the position became light, and only then.
+    own = part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N])
+    if (not here or modes[s] == LIGHT) and quieten(own, book, bounds, s, stop):
         modes[s] = LIGHT
+    elif modes[s] == LIGHT:
+        modes[s] = LOUD
 
 
 @inlined
