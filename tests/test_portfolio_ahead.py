@@ -66,7 +66,7 @@ class Minded(Exit, kind="minded"):
     @kernel
     def step(i: int, state: Floats, x: Floats, out: Floats, p: Floats) -> None:
         out[0], out[1] = x[1] * (1.0 - x[0] * (0.002 if state[0] == 1.0 else 0.01)), 0.0
-        if x[2] == 0.0 and x[3] == x[0]:
+        if x[2] == 0.0 and x[3] != 0.0:
             state[0] = 1.0
 
 
@@ -209,11 +209,11 @@ def test_a_target_that_is_met_to_the_last_bit_pauses_a_light_position() -> None:
     assert next(iter(run.backtests.values())).reasons["paused"] == 1
 
 
-def test_blocks_with_an_exit_that_keeps_a_signal_go_with_the_account() -> None:
+def test_an_exit_that_keeps_a_signal_is_heeded_at_the_close_after_it() -> None:
     run = both(
         [moody(0, exits={"minded": {}})],
         wander(2_000, 3, gaps=5, move=0.004),
         market=market(kind="linear"),
         limits=FREE,
     )
-    assert ahead(run) == 0 and len(run.fill_rows) > 10
+    assert ahead(run) == 1 and len(run.fill_rows) > 10

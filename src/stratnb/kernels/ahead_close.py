@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stratnb.kernels import layout as at
-from stratnb.kernels.ahead_text import AheadText, is_steady
-from stratnb.kernels.folding import without
+from stratnb.kernels.ahead_text import AheadText
 from stratnb.kernels.inline import Uninlinable
 from stratnb.kernels.loop_nodes import SIGNAL, SIZED
 from stratnb.kernels.loop_text import MINUTE, SHOWN, filled
@@ -35,14 +34,16 @@ def run(code, params, memory, books, slot, account, candle, here, decision):
     q, average, side = book[B_QUANTITY], book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
     seen, least, trades, tick = memory[SEEN], params[S_MIN_CANDLES], book[B_ENTRIES] != ENTRIES_OFF, params[S_TICK]
-    stage, dirty, waits, quiet_end = 0, False, False, 0
+    stage, dirty, waits, quiet_end, calm = 0, False, False, 0, True
     @LOADS
     @DECISION
     if q != 0.0:
         book[B_HELD] = held
+        if here:
+            @QUIET
     @SIZED
     decision[D_REASON] = reason
-    return True
+    return calm
 """
 
 FILL = """
@@ -64,9 +65,8 @@ class AheadClose(AheadText):
     def __post_init__(self) -> None:
         """Read the nodes; refuse a structure whose exits must be stepped at each close."""
         AheadText.__post_init__(self)
-        steps = without({f"c{at.R_FRESH}": 0.0}, [line for node in self.exits() for line in self.stepped(node)])
-        if not self.is_steady_held() or not is_steady(steps, range(at.W_HEAD)):
-            raise Uninlinable("an exit changes while nothing but marks does, or keeps a signal")
+        if not self.is_steady_held():
+            raise Uninlinable("an exit changes while nothing but marks does")
 
     def seek(self) -> str:
         """Return the source of `run(code, params, memory, candles, first, start, stop)`.
@@ -84,7 +84,7 @@ class AheadClose(AheadText):
         """Return the source of what `close_candle` does at a close; `here` tells whether the blocks stopped there.
 
         Of the decision row it writes the reason alone. Who calls it keeps the counters of the candles, and sums the
-        account when the order changed.
+        account when the order changed. It returns whether the exits wish nothing else where there is no signal.
         """
         candle = [f"c{j} = memory[{j}] = candle[{j}]" for j in range(at.W_CANDLE)]
         candle += [MINUTE, f"memory[R_MINUTE] = c{at.R_MINUTE}"]
@@ -96,7 +96,8 @@ class AheadClose(AheadText):
         loads += self.begun(stepped)
         decision = self.decision("slot", ["pass"], ["pass"])
         sized = self.states([self.nodes[k] for k in self.segment(at.SEG_SIZING)], save=True)
-        return self._module(filled(CLOSE, CANDLE=candle, BLANK=blank, LOADS=loads, DECISION=decision, SIZED=sized))
+        parts = {"LOADS": loads, "DECISION": decision, "QUIET": self._calm(), "SIZED": sized}
+        return self._module(filled(CLOSE, CANDLE=candle, BLANK=blank, **parts))
 
     def fill(self) -> str:
         """Return the source of `run(code, params, memory, book, candle, fills, n)`, which does what `resolve` does."""
@@ -112,6 +113,12 @@ class AheadClose(AheadText):
     def heeds(self) -> list[str]:
         """Return how the position heeds every exit, and what they keep."""
         return self.kept_heeds()
+
+    def _calm(self) -> list[str]:
+        """Return a step of the exits as at a close without a signal: whether they wish what they wished at this one."""
+        same = [f"c{n.out + 1} != 1.0 and (c{n.out} == u{n.k} or c{n.out} != c{n.out})" for n in self.exits()]
+        kept = [f"u{node.k} = c{node.out}" for node in self.exits()]
+        return [*kept, *self.quiet_steps(), f"calm = {' and '.join(same) or True}"]
 
     def _module(self, lines: list[str]) -> str:
         counters = int(self.code[at.H_COUNTERS])

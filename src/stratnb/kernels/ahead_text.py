@@ -16,7 +16,7 @@ from stratnb.kernels import layout as at
 from stratnb.kernels.loop_nodes import AGE, SIZED, Node, indented
 from stratnb.kernels.loop_text import CANDLE, MINUTE, LoopText, filled
 
-__all__ = ["AheadText", "is_steady"]
+__all__ = ["AheadText"]
 
 STEADY_SHOWN = (at.R_SIDE, at.R_QUANTITY, at.R_ENTRY, at.R_FIRST_STOP, at.R_STOP, at.R_DONE, at.R_FRESH)
 LOADED = (

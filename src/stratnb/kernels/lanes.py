@@ -67,8 +67,8 @@ W_BOUNDS = 9
 def quieten(settings: Row, book: Row, bounds: Row, s: int, stop: float) -> bool:
     """Tell whether a position may be light from the next instant on, and note its bounds.
 
-    Its exits must have been heeded at this close, and have left its `stop` as it was: they may read it. Once one has
-    left, all are heeded at each close.
+    Its exits must have been heeded at this close, as without a signal, and have left its `stop` as it was: they may
+    read it. Once one has left, all are heeded at each close.
     """
     if book[B_STOP] == book[B_STOP] and book[B_STOP] != stop:
         return False
