@@ -17,7 +17,21 @@ from stratnb.market_data.candles import Candles
 from stratnb.research import portfolio as module
 from stratnb.research import tiers
 from stratnb.research.portfolio import Portfolio, portfolio
-from trading_cases import DAY, FREE, LONG, MINUTE, START_MS, Floats, document, flat, market, registered, series, wander
+from trading_cases import (
+    DAY,
+    FREE,
+    LONG,
+    MINUTE,
+    SHORT,
+    START_MS,
+    Floats,
+    document,
+    flat,
+    market,
+    registered,
+    series,
+    wander,
+)
 
 SYMBOLS = ("AAA/USDT", "BBB/USDT", "CCC/USDT")
 LEAVES, TIGHTENS, CLIMBS, LEANS = 1, 2, 3, 4
@@ -183,13 +197,17 @@ def test_strategies_that_take_the_last_room_have_the_same_bits(chunk: int, monke
     assert {"max_open_positions", "warming_up", "cooldown", "in_position"} <= told
 
 
-def test_entries_put_to_market_at_one_close_have_the_same_bits() -> None:
-    """Two limits expire together; what the first one takes of the room is the same to the second."""
-    rows = [*flat(3), (100, 100, 100, 100, LONG), *flat(8), *flat(6, 101.0)]
-    pair = [moody(LEANS, execution={**LIMIT, "limit_offset": 0.01}, name=name) for name in ("one", "two", "three")]
-    limits = FREE.model_copy(update={"max_open_positions": 3, "gross_linear": 0.8})
+def test_an_entry_beside_one_that_is_put_to_market_has_the_same_bits() -> None:
+    """The limit of the first strategy expires at the close at which the second one wants the only room."""
+    rows = [*flat(3), (100, 100, 100, 100, LONG), *flat(1), (100, 100, 100, 100, SHORT), *flat(6), *flat(6, 101.0)]
+    kinds = {"long": {**LIMIT, "limit_offset": 0.01}, "short": {}}
+    pair = {
+        side: moody(LEANS, execution=execution, market={"kind": "linear", "direction": side})
+        for side, execution in kinds.items()
+    }
+    limits = FREE.model_copy(update={"max_open_positions": 1})
     run = both(pair, series(rows), market=market(kind="linear"), limits=limits)
-    assert ahead(run) == 3 and len(run.fill_rows) > 0
+    assert ahead(run) == 2 and len(run.fill_rows) > 0
 
 
 def test_a_target_that_is_met_to_the_last_bit_pauses_a_light_position() -> None:
