@@ -64,8 +64,11 @@ def test_candles_looked_at_together_are_those_looked_at_one_by_one() -> None:
         i, end = sorted(rng.integers(0, n + 1, 2).tolist())
         low, high = rng.choice([-inf, 85.0, 94.0, 95.0]), rng.choice([inf, 115.0, 106.0, 105.0])
         floor, ceiling = rng.choice([-inf, 95.0, 96.0]), rng.choice([inf, 105.0, 104.0])
-        made = undisturbed(candles, i, end, low, high, floor, ceiling)
-        assert made == plain(candles, i, end, low, high, floor, ceiling)
+        bounds, position, equity = (low, high, floor, ceiling), (1_000.0, 2.5, 100.0, 3.0), np.full(n + 1, -1.0)
+        made = undisturbed(candles, i, end, bounds, position, True, equity)
+        assert made == plain(candles, i, end, *bounds)
+        assert equity[i : made[0]].tolist() == [worth(*position, k) for k in candles[i : made[0], C_CLOSE]]
+        assert (equity[:i] == -1.0).all() and (equity[made[0] :] == -1.0).all()
         ends.append(made[0] == end)
     assert 0.2 < np.mean(ends) < 0.9
 

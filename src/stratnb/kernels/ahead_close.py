@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stratnb.kernels import layout as at
 from stratnb.kernels.ahead_text import AheadText
 from stratnb.kernels.inline import Uninlinable
-from stratnb.kernels.loop_nodes import SIGNAL, SIZED
+from stratnb.kernels.loop_nodes import SIGNAL, SIZED, told_apart
 from stratnb.kernels.loop_text import MINUTE, SHOWN, filled
 
 __all__ = ["AheadClose"]
@@ -29,17 +29,21 @@ def run(code, params, memory, books, slot, account, candle, here, decision):
     @CANDLE
     if book[B_EXPIRED] != 0.0:
         fall_back(code, params, memory, books, slot, account, candle, decision)
+    @BLANK
     is_first = book[B_ORDER_REASON] == REASON_ENTRY
     q, average, side = book[B_QUANTITY], book[B_AVERAGE], 1.0 if book[B_QUANTITY] > 0.0 else -1.0
     peak, trough, held = book[B_PEAK], book[B_TROUGH], book[B_HELD]
     seen, least, trades, tick = memory[SEEN], params[S_MIN_CANDLES], book[B_ENTRIES] != ENTRIES_OFF, params[S_TICK]
-    stage, dirty, waits, quiet_end = 0, False, False, 0
+    stage, dirty, waits, quiet_end, calm = 0, False, False, 0, True
     @LOADS
     @DECISION
     if q != 0.0:
         book[B_HELD] = held
+        if here:
+            @QUIET
+    @SIZED
     decision[D_REASON] = reason
-    return True
+    return calm
 """
 
 FILL = """
@@ -80,17 +84,20 @@ class AheadClose(AheadText):
         """Return the source of what `close_candle` does at a close; `here` tells whether the blocks stopped there.
 
         Of the decision row it writes the reason alone. Who calls it keeps the counters of the candles, and sums the
-        account when the order changed.
+        account when the order changed. It returns whether the exits wish nothing else where there is no signal.
         """
         candle = [f"c{j} = memory[{j}] = candle[{j}]" for j in range(at.W_CANDLE)]
-        candle += [MINUTE, f"memory[R_MINUTE] = c{at.R_MINUTE}", "memory[R_PRICE] = c3", f"c{at.R_PRICE} = c3"]
-        candle += ["memory[R_FEES] = 2.0 * params[S_TAKER]", *(f"memory[{j}] = 0.0" for j in SIGNAL)]
+        candle += [MINUTE, f"memory[R_MINUTE] = c{at.R_MINUTE}"]
+        blank = ["memory[R_PRICE] = c3", f"c{at.R_PRICE} = c3", "memory[R_FEES] = 2.0 * params[S_TAKER]"]
+        blank += [f"memory[{j}] = 0.0" for j in SIGNAL]
         stepped = [self.nodes[k] for part in (at.SEG_SIZING, at.SEG_EXITS) for k in self.segment(part)]
         loads = [f"c{j} = memory[{j}]" for j in (*SIGNAL, *SIZED)] + [f"c{j} = nan" for j in SHOWN]
         loads += [f"c{c + j} = memory[{c + j}]" for c in self.analyzers() for j in range(3)]
         loads += self.begun(stepped)
         decision = self.decision("slot", ["pass"], ["pass"])
-        return self._module(filled(CLOSE, CANDLE=candle, LOADS=loads, DECISION=decision))
+        sized = self.states([self.nodes[k] for k in self.segment(at.SEG_SIZING)], save=True)
+        parts = {"LOADS": loads, "DECISION": decision, "QUIET": self._calm(), "SIZED": sized}
+        return self._module(filled(CLOSE, CANDLE=candle, BLANK=blank, **parts))
 
     def fill(self) -> str:
         """Return the source of `run(code, params, memory, book, candle, fills, n)`, which does what `resolve` does."""
@@ -107,8 +114,14 @@ class AheadClose(AheadText):
         """Return how the position heeds every exit, and what they keep."""
         return self.kept_heeds()
 
+    def _calm(self) -> list[str]:
+        """Return a step of the exits as at a close without a signal: whether they wish what they wished at this one."""
+        same = [f"c{n.out + 1} != 1.0 and (c{n.out} == u{n.k} or c{n.out} != c{n.out})" for n in self.exits()]
+        kept = [f"u{node.k} = c{node.out}" for node in self.exits()]
+        return [*kept, *self.quiet_steps(), f"calm = {' and '.join(same) or True}"]
+
     def _module(self, lines: list[str]) -> str:
         counters = int(self.code[at.H_COUNTERS])
         constants = {"SEEN": counters - 1, "PRIMARY_MS": float(self.length(at.PRIMARY))}
         head = [f"{name} = {value!r}" for name, value in constants.items()]
-        return "\n".join([*head, f"TABLE = np.array({self.table()!r}, np.int64)", "", *lines, ""])
+        return told_apart("\n".join([*head, f"TABLE = np.array({self.table()!r}, np.int64)", "", *lines, ""]))

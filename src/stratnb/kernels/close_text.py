@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stratnb.kernels import layout as at
 from stratnb.kernels.inline import Uninlinable
-from stratnb.kernels.loop_nodes import SIGNAL, SIZED, Node
+from stratnb.kernels.loop_nodes import SIGNAL, SIZED, Node, told_apart
 from stratnb.kernels.loop_text import SHOWN, LoopText, filled
 
 __all__ = ["CloseText"]
@@ -84,7 +84,7 @@ class CloseText(LoopText):
             HEEDS=self.heeds() or ["pass"],
             NATR=self.natr(),
         )
-        return "\n".join([*(f"{name} = {value!r}" for name, value in constants.items()), "", *frame, ""])
+        return told_apart("\n".join([*(f"{name} = {value!r}" for name, value in constants.items()), "", *frame, ""]))
 
     def is_steady(self, node: Node) -> bool:
         """Return False: there is no loop to count with."""

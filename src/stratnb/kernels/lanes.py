@@ -23,6 +23,7 @@ from stratnb.kernels.layout import (
     B_ORDER_REASON,
     B_QUANTITY,
     B_RISK,
+    B_STOP,
     C_CLOSE,
     C_HIGH,
     C_LOW,
@@ -64,11 +65,14 @@ W_BOUNDS = 9
 
 
 @inlined
-def quieten(settings: Row, book: Row, bounds: Row, s: int) -> bool:
+def quieten(settings: Row, book: Row, bounds: Row, s: int, stop: float) -> bool:
     """Tell whether a position may be light from the next instant on, and note its bounds.
 
-    Its exits must have been heeded at this close; once one has left, all are heeded at each close.
+    Its exits must have been heeded at this close, as without a signal, and have left its `stop` as it was: they may
+    read it. Once one has left, all are heeded at each close.
     """
+    if book[B_STOP] == book[B_STOP] and book[B_STOP] != stop:
+        return False
     is_first = book[B_ORDER] == ORDER_NONE and book[B_ORDER_REASON] == REASON_ENTRY
     if book[B_QUANTITY] == 0.0 or not is_first or book[B_MAINTENANCE] != 0.0 or book[B_NEWS] != 0.0:
         return False

@@ -44,6 +44,7 @@ from stratnb.kernels.layout import (
     A_STATE,
     B_ADVERSE,
     B_EQUITY,
+    B_EXPIRED,
     B_HELD,
     B_MAINTENANCE,
     B_NEWS,
@@ -51,6 +52,7 @@ from stratnb.kernels.layout import (
     B_QUANTITY,
     B_RESERVED,
     B_RISK,
+    B_STOP,
     C_TIME,
     D_REASON,
     DAY_MS,
@@ -63,6 +65,7 @@ from stratnb.kernels.layout import (
     S_MIN_CANDLES,
     W_BOOK,
     W_CANDLE,
+    Z_ENTER,
     Z_NO_SIGNALS,
     Z_WARMING,
 )
@@ -104,24 +107,31 @@ CURVES = ("equity", "gross", "net", "open")
 
 
 @inlined
+def close_lane(tables: Tables, books: Row, account: Row, candle: Row, s: int, flag: bool, decision: Row) -> bool:
+    """Call what closes a candle of strategy s, with its flag (late, or whether the blocks stopped there)."""
+    calls, lanes, code, params, memory = tables
+    return bool(
+        call_close(
+            calls[s, CLOSE],
+            part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
+            part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
+            part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
+            books,
+            s,
+            account,
+            candle,
+            flag,
+            decision,
+        )
+    )
+
+
+@inlined
 def step(tables: Tables, books: Row, account: Row, candle: Row, s: int, late: bool, row: Row, log: Log, d: int) -> int:
     """Close a candle of strategy s; count its decision, keep it where rows are given; return the number kept."""
-    calls, lanes, code, params, memory = tables
     _, _, decisions, owners, counts, _ = log
-    decision = part(row, 0, lanes[s, L_WIDTH])
-    closed = call_close(
-        calls[s, CLOSE],
-        part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
-        part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
-        part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
-        books,
-        s,
-        account,
-        candle,
-        late,
-        decision,
-    )
-    if closed:
+    decision = part(row, 0, tables[1][s, L_WIDTH])
+    if close_lane(tables, books, account, candle, s, late, decision):
         counts[s, int(decision[D_REASON])] += 1.0
         if decisions.shape[0] > 0:
             for j in range(decision.size):
@@ -300,17 +310,23 @@ def close_ahead(
         bounds[s, N_SILENT] += 1.0
         return
     candle, order, reserved = part(feed[0], j * W_CANDLE, W_CANDLE), book[B_ORDER], book[B_RESERVED]
+    stop, falls = book[B_STOP], book[B_EXPIRED] != 0.0
     if modes[s] == STILL:
         mark_still(book, candle)
     seen, counters = float(lanes[s, L_DONE] + 1), lanes[s, L_MEMORY] + cell(code, lanes[s, L_CODE] + H_COUNTERS)
     memory[counters - 2], memory[counters - 1] = seen, seen
     bounds[s, N_EARLY] += 1.0 if seen < cell(params, lanes[s, L_PARAMS] + S_MIN_CANDLES) else 0.0
-    step(tables, books, account, candle, s, here, work[2], log, 0)
+    decision = part(work[2], 0, lanes[s, L_WIDTH])
+    is_calm = close_lane(tables, books, account, candle, s, here, decision)
+    log[4][s, int(decision[D_REASON])] += 1.0
     if book[B_ORDER] != order or book[B_RESERVED] != reserved:
         write_terms(terms, s, book)
-        sum_terms(terms, account)
-    if quieten(part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]), book, bounds, s):
+        if not falls or decision[D_REASON] == Z_ENTER:  # one put to market counts from the next sum on
+            sum_terms(terms, account)
+    if is_calm and quieten(part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]), book, bounds, s, stop):
         modes[s] = LIGHT
+    elif modes[s] == LIGHT:
+        modes[s] = LOUD
 
 
 @inlined

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from stratnb.kernels.address import cell, put
 from stratnb.kernels.jit import Row, helper, inlined
 from stratnb.kernels.layout import (
@@ -56,7 +58,6 @@ from stratnb.kernels.layout import (
 )
 from stratnb.kernels.risk import note_fall
 from stratnb.kernels.sums import note_account_fall, sum_account
-
 from stratnb.kernels.trade import worth
 
 __all__ = [
@@ -173,9 +174,9 @@ def loss_line(most: float, start: float) -> float:
 
 @helper
 def target_line(row: Row, k: int, start: float) -> float:
-    """Return the equity at which the daily target fires, infinity when it is off."""
+    """Return the greatest equity at which the daily target does not fire, infinity when it is off."""
     line = (1.0 + row[k + K_TARGET]) * start
-    return line if line == line else math.inf
+    return float(np.nextafter(line, -math.inf)) if line == line else math.inf
 
 
 @helper
