@@ -13,6 +13,7 @@ from pydantic import Field
 from stratnb.blocks import base
 from stratnb.blocks.base import Exit, Input, Sizing
 from stratnb.kernels.jit import kernel
+from stratnb.kernels.portfolio import CURVES
 from stratnb.market_data.candles import Candles
 from stratnb.research import portfolio as module
 from stratnb.research import tiers
@@ -197,8 +198,8 @@ def test_strategies_that_take_the_last_room_have_the_same_bits(chunk: int, monke
     assert {"max_open_positions", "warming_up", "cooldown", "in_position"} <= told
 
 
-def test_an_entry_beside_one_that_is_put_to_market_has_the_same_bits() -> None:
-    """The limit of the first strategy expires at the close at which the second one wants the only room."""
+def test_an_entry_beside_one_that_is_put_to_market_has_the_same_bits_and_no_room() -> None:
+    """The limit of the first strategy expires at the close at which the second one wants the only room: one has it."""
     rows = [*flat(3), (100, 100, 100, 100, LONG), *flat(1), (100, 100, 100, 100, SHORT), *flat(6), *flat(6, 101.0)]
     kinds = {"long": {**LIMIT, "limit_offset": 0.01}, "short": {}}
     pair = {
@@ -208,6 +209,7 @@ def test_an_entry_beside_one_that_is_put_to_market_has_the_same_bits() -> None:
     limits = FREE.model_copy(update={"max_open_positions": 1})
     run = both(pair, series(rows), market=market(kind="linear"), limits=limits)
     assert ahead(run) == 2 and len(run.fill_rows) > 0
+    assert run.curves[:, CURVES.index("open")].max() == 1.0
 
 
 def test_a_target_that_is_met_to_the_last_bit_pauses_a_light_position() -> None:

@@ -31,6 +31,7 @@ from stratnb.kernels.measures import loss_at_stop
 from stratnb.kernels.orders import place_entry
 from stratnb.kernels.protections import note_order
 from stratnb.kernels.rounding import round_down, round_nearest
+from stratnb.kernels.sums import sum_account
 
 __all__ = ["fall_back", "limit_price"]
 
@@ -49,7 +50,7 @@ def fall_back(
 ) -> None:
     """Put what is left of a limit entry that has expired to market, where that is chosen and the checks still pass.
 
-    `seen` is a decision row to write on.
+    The account is summed then, so that strategies after this one see it. `seen` is a decision row to write on.
     """
     book, price = books[slot], candle[C_CLOSE]
     sign, quantity = 1.0 if book[B_EXPIRED] > 0.0 else -1.0, abs(book[B_EXPIRED])
@@ -65,3 +66,4 @@ def fall_back(
         place_entry(book, sign, quantity, 0.0, math.inf, cost, risk)
         book[B_ORDER_MS] = account[A_NOW]
         note_order(book, account[A_NOW])
+        sum_account(books, account)

@@ -44,7 +44,6 @@ from stratnb.kernels.layout import (
     A_STATE,
     B_ADVERSE,
     B_EQUITY,
-    B_EXPIRED,
     B_HELD,
     B_MAINTENANCE,
     B_NEWS,
@@ -65,7 +64,6 @@ from stratnb.kernels.layout import (
     S_MIN_CANDLES,
     W_BOOK,
     W_CANDLE,
-    Z_ENTER,
     Z_NO_SIGNALS,
     Z_WARMING,
 )
@@ -310,7 +308,7 @@ def close_ahead(
         bounds[s, N_SILENT] += 1.0
         return
     candle, order, reserved = part(feed[0], j * W_CANDLE, W_CANDLE), book[B_ORDER], book[B_RESERVED]
-    stop, falls = book[B_STOP], book[B_EXPIRED] != 0.0
+    stop = book[B_STOP]
     if modes[s] == STILL:
         mark_still(book, candle)
     seen, counters = float(lanes[s, L_DONE] + 1), lanes[s, L_MEMORY] + cell(code, lanes[s, L_CODE] + H_COUNTERS)
@@ -321,8 +319,7 @@ def close_ahead(
     log[4][s, int(decision[D_REASON])] += 1.0
     if book[B_ORDER] != order or book[B_RESERVED] != reserved:
         write_terms(terms, s, book)
-        if not falls or decision[D_REASON] == Z_ENTER:  # one put to market counts from the next sum on
-            sum_terms(terms, account)
+        sum_terms(terms, account)
     if is_calm and quieten(part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]), book, bounds, s, stop):
         modes[s] = LIGHT
     elif modes[s] == LIGHT:
