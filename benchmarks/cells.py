@@ -24,7 +24,7 @@ import numpy as np
 __all__ = ["emit", "latencies", "peak_mb", "timed", "watched"]
 
 T = TypeVar("T")
-SAMPLE_S = 0.1
+SAMPLE_S = 0.25
 
 
 def timed(call: Callable[[], T], *, reps: int = 5, budget_s: float = 60.0) -> tuple[dict[str, Any], T]:

@@ -217,11 +217,11 @@ def _kernel(source: str, names: dict[str, Any], signature: Any) -> Kernel[..., A
 
 def is_fused(kernel: Kernel[..., Any]) -> bool:
     """Tell whether a loop is compiled in this process or on disk, so that its first call does not compile."""
+    if kernel.is_ready:
+        return True
     path = Path(kernel.function.__code__.co_filename)
-    return (
-        kernel.is_ready
-        or any(path.parent.glob(f"**/{path.stem}.run-*.nbc"))
-        or any(Path(cache_folder()).glob(f"*/{path.stem}.run-*.nbc"))
+    return any(path.parent.glob(f"**/{path.stem}.run-*.nbc")) or any(
+        Path(cache_folder()).glob(f"*/{path.stem}.run-*.nbc")
     )
 
 

@@ -272,14 +272,14 @@ def backtest(
     made = run(plan, books, account, course, decisions, progress, cancelled, own=own)
     n, done = len(candles), len(made.equity)
     if done == n and plan.config.execution.simulation.end == "close":
-        made.fills.append(close_at_end(plan, books, 0, account, course.rows[-1]))
+        made.fills.add(close_at_end(plan, books, 0, account, course.rows[-1]), 0)
         made.equity[-1] = books[0, at.B_EQUITY]
     return Backtest(
         plan=plan,
         candles=candles,
         capital=float(books[0, at.B_CAPITAL]),
         equity_curve=made.equity,
-        fill_rows=np.concatenate([np.empty((0, at.W_FILL)), *made.fills]),
+        fill_rows=made.fills.whole()[0],
         decision_rows=np.concatenate([np.empty((0, plan.decision_width)), *made.decisions]),
         reasons=plan.counts(list(made.counts)),
         book=books[0],

@@ -32,7 +32,7 @@ __all__ = ["Batch", "Track", "cores", "run_batch", "track_of"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-TOGETHER = 128  # trials of one call: few enough for threads to share, and for their columns to stay in the cache
+TOGETHER = 256  # trials of one call: few enough for threads to share, and for their columns to stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,7 +78,7 @@ class PlanSubject:
         books, account = open_account(plan, self.cash, self.limits)
         course = Course(rows, [(0, n)], [(n, plan.config.execution.simulation.funding_rate)])
         made = run(plan, books, account, course, True, None, None)
-        return np.concatenate(made.fills), np.concatenate(made.decisions), made.equity
+        return made.fills.whole()[0], np.concatenate(made.decisions), made.equity
 
 
 def scanned(plan: Plan, rows: Floats) -> Floats:

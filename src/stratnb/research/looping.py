@@ -15,6 +15,7 @@ from stratnb.kernels.jit import Kernel
 from stratnb.kernels.loop_frame import WORK
 from stratnb.research.failing import told
 from stratnb.research.gaps import close_out
+from stratnb.research.kept_rows import Rows
 from stratnb.strategy.plan import Plan
 
 __all__ = ["CHUNK", "FILL_BUFFER", "REASON_CELLS", "Course", "Made", "filled", "run"]
@@ -27,10 +28,10 @@ NO_COLUMNS: Floats = np.empty((0, 1))
 
 
 class Made(NamedTuple):
-    """What the loop made: equity at each close, fill and decision rows in parts, counts of the reasons."""
+    """What the loop made: equity at each close, fill rows, decision rows in parts, counts of the reasons."""
 
     equity: Floats
-    fills: list[Floats]
+    fills: Rows
     decisions: list[Floats]
     counts: Floats
 
@@ -80,14 +81,14 @@ def _run(
 ) -> Made:
     """Run the chunks one after the other until the end, or until it is cancelled."""
     n = len(course.rows)
-    made = Made(np.empty(n), [], [], np.zeros(REASON_CELLS))
+    made = Made(np.empty(n), Rows(at.W_FILL, FILL_BUFFER), [], np.zeros(REASON_CELLS))
     log, done = np.empty((CHUNK if decisions else 0, plan.decision_width)), 0
     if progress is not None:
         progress(0, n)
     chunks = _chunks(plan, books, account, course, made, log, own)
     while not (cancelled is not None and cancelled()) and (chunk := next(chunks, None)) is not None:
         done, fills, decided = chunk
-        made.fills.append(fills.copy())
+        made.fills.keep(fills)
         made.decisions.append(_kept(decided, decisions))
         if progress is not None:
             progress(done, n)
@@ -96,25 +97,27 @@ def _run(
 
 def _chunks(
     plan: Plan, books: Floats, account: Floats, course: Course, made: Made, log: Floats, own: Kernel[..., Any] | None
-) -> Iterator[tuple[int, Floats, Floats]]:
-    """Run the stretches in chunks; give the next candle and the rows of fills and decisions, overwritten after that."""
-    fills, calls, rows = np.empty((FILL_BUFFER, at.W_FILL)), loop.parts(), course.rows
+) -> Iterator[tuple[int, int, Floats]]:
+    """Run the stretches in chunks; give the next candle, the number of fills and decisions, overwritten after that."""
+    calls, rows = loop.parts(), course.rows
     rates, until, work = iter(course.rates), 0, np.zeros(WORK + plan.decision_width)
     for start, end in course.stretches:
         memory, done = plan.memory(), start
         while done < end:
             while done >= until:
                 until, books[0, at.B_FUNDING_RATE] = next(rates)
+            fills, _ = made.fills.room()
             given = (calls, plan.code, plan.params, memory, books, account, rows, done, min(until, end, done + CHUNK))
             with told(plan, memory):
                 if own is None:
                     done, f, d = loop.run(*given, made.equity, fills, log, made.counts)
                 else:
                     (done, f), d = own(*given, made.equity, fills, NO_COLUMNS, made.counts, work), 0
-            yield done, fills[:f], log[:d]
+            yield done, f, log[:d]
         if end < len(rows):
+            fills, _ = made.fills.room()
             f, made.equity[end - 1] = close_out(plan, books, account, rows[end - 1], fills)
-            yield end, fills[:f], log[:0]
+            yield end, f, log[:0]
 
 
 def filled(

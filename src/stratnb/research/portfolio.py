@@ -24,9 +24,9 @@ from stratnb.research.ending import close_at_end
 from stratnb.research.failing import told_of
 from stratnb.research.funding import missing, rates_at
 from stratnb.research.instances import Instance, Strategies, instances
+from stratnb.research.kept_rows import Rows
 from stratnb.research.looping import CHUNK, FILL_BUFFER, REASON_CELLS
 from stratnb.research.portfolio_result import Portfolio
-from stratnb.research.portfolio_rows import Rows
 from stratnb.research.tiers import Tier, check_tier, closes
 from stratnb.services.ledger import AccountLimits, new_account, open_book
 
@@ -74,10 +74,8 @@ class _Run:
         rows = np.concatenate(tables) if len(tables) > 1 else tables[0]
         self.rows = (rows, _starts(sizes), *feed.merged())
         self.equity, self.curves = np.empty(sizes[numbers].sum()), np.empty((len(feed), len(CURVES)))
-        room = max(FILL_BUFFER, 2 * at.MAX_FILLS * n)
-        self.fills = Rows(np.empty((room, at.W_FILL)), np.empty(room, np.int64))
-        room = max(CHUNK, 2 * n) if keep else 0
-        self.decisions = Rows(np.empty((room, int(widths.max()))), np.empty(room, np.int64))
+        self.fills = Rows(at.W_FILL, max(FILL_BUFFER, 2 * at.MAX_FILLS * n))
+        self.decisions = Rows(int(widths.max()), max(CHUNK, 2 * n) if keep else 0)
         self.counts, self.at_work = np.zeros((n, REASON_CELLS)), np.zeros(1, np.int64)
         flags, widest = np.zeros(n), np.empty(int(widths.max()))
         self.work = (np.full(len(sizes), -1), flags, widest, np.zeros(len(sizes), np.int64))
@@ -86,7 +84,7 @@ class _Run:
         """Run some instants more."""
         fills, log = self.fills, self.decisions
         stop = min(self._hold_rates(), self.done + max(1, CHUNK // len(self.made)))
-        kept = (fills.buffer, fills.owners, log.buffer, log.owners, self.counts, self.at_work)
+        kept = (*fills.room(), *log.room(), self.counts, self.at_work)
         state = (self.books, self.account, self.rows, self.done, stop, self.equity, self.curves)
         with told_of([each.plan for each in self.made], self.memories, self.at_work):
             self.done, f, d = run_many(self.tables, *state, kept, self.work)
@@ -108,8 +106,7 @@ class _Run:
         for s, each in enumerate(self.made):
             if each.plan.config.execution.simulation.end == "close":
                 rows = close_at_end(each.plan, self.books, s, self.account, each.candles.table()[-1])
-                self.fills.buffer[: len(rows)], self.fills.owners[: len(rows)] = rows, s
-                self.fills.keep(len(rows))
+                self.fills.add(rows, s)
                 self.equity[self.equity_at[s] + self.lanes[s, DONE] - 1] = self.books[s, at.B_EQUITY]
         self.curves[-1] = self.account[[at.A_EQUITY, at.A_GROSS, at.A_NET, at.A_OPEN]]
 
