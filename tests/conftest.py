@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def every_loop_compiles(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail where a generated loop was refused by the compiler: the shared one would then be compared with itself."""
+    with caplog.at_level(logging.INFO, logger="stratnb.kernels.fused"):
+        yield
+    refused = [record.getMessage() for record in caplog.get_records("call") if record.name == "stratnb.kernels.fused"]
+    assert refused == []
 
 
 def _is_loopback(host: object) -> bool:

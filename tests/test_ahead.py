@@ -22,6 +22,8 @@ from stratnb.research.backtest import Backtest, backtest
 from stratnb.research.configured import configure
 from stratnb.services.ledger import AccountLimits
 
+pytestmark = pytest.mark.usefixtures("every_loop_compiles")
+
 N = 3_000
 
 

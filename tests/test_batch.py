@@ -21,6 +21,8 @@ from stratnb.services.daily import deviation
 from sweep_cases import EMA, FAST, MARKET, SCORE, SLOW, STOP, walk
 from trading_cases import BOOM, FREE, document, flat, registered, series
 
+pytestmark = pytest.mark.usefixtures("every_loop_compiles")
+
 SETTINGS: list[dict[str, Any]] = [
     {FAST: 3, SLOW: 8},
     {FAST: 5, SLOW: 30, STOP: 0.004},

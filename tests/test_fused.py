@@ -24,6 +24,8 @@ from stratnb.research.portfolio import portfolio
 from stratnb.services.ledger import AccountLimits
 from stratnb.strategy.documents import library
 
+pytestmark = pytest.mark.usefixtures("every_loop_compiles")
+
 
 @helper
 def lean(value: float) -> float:
@@ -338,6 +340,7 @@ def test_a_portfolio_whose_orders_fill_in_parts_has_the_same_bits() -> None:
 
 def test_a_portfolio_takes_the_generated_close(candles: Candles) -> None:
     plan, _ = configure(CROSS, candles)
-    shared, own = (np.stack(tiers.closes([plan, plan], len(candles), tier)) for tier in ("scan", "fused"))  # type: ignore[arg-type]
-    assert (own[2] != shared[2]).all()
-    np.testing.assert_array_equal(tiers.closes([plan], 100, "auto"), shared[:, :1])
+    shared = tiers.closes([plan, plan], len(candles), "scan")
+    own = tiers.closes([plan, plan], len(candles), "fused")
+    assert all(a.close != b.close for a, b in zip(own, shared, strict=True))
+    assert tiers.closes([plan], 100, "auto") == shared[:1]

@@ -34,6 +34,7 @@ from stratnb.kernels.loop_text import LoopText
 from stratnb.kernels.plan_table import PlanTable
 
 __all__ = [
+    "AHEAD",
     "COLUMN",
     "FILL",
     "SEEK",
@@ -54,6 +55,7 @@ WHOLE = types.int64
 PAIR: Any = types.UniTuple(WHOLE, 2)  # type: ignore[no-untyped-call]
 SIGNATURE = PAIR(I8, I8, F8, F8, F8X2, F8, F8X2, WHOLE, WHOLE, F8, F8X2, F8X2, F8, F8)
 SEEK = PAIR(I8, F8, F8, F8X2, WHOLE, WHOLE, WHOLE)
+AHEAD = close.close_candle.signature
 FILL = WHOLE(I8, F8, F8, F8, F8, F8X2, WHOLE)
 COLUMN = types.void(F8, F8, F8X2, WHOLE, WHOLE, I8, F8X2)
 PARTS: dict[str, Any] = {
@@ -166,7 +168,7 @@ def ahead_closer(code: Ints, params: Row, kernels: Sequence[Kernel[..., Any]]) -
         if any(isinstance(kernel, PythonKernel) for kernel in kernels) or not PlanTable(code).runs_ahead():
             raise Uninlinable("its blocks go with the account")
         text = AheadClose(code, params, [kernel.function for kernel in kernels])
-        sources = {text.seek(): SEEK, text.fill(): FILL, text.close(): close.close_candle.signature}
+        sources = {text.seek(): SEEK, text.fill(): FILL, text.close(): AHEAD}
         _ahead[key] = tuple(_kernel(source, text.names, signature) for source, signature in sources.items())
     return _ahead[key]
 

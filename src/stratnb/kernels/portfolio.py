@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 
 from stratnb.kernels.address import caller, cell, lent, part
-from stratnb.kernels.fused import FILL, SEEK
+from stratnb.kernels.fused import AHEAD, FILL, SEEK
 from stratnb.kernels.jit import F8, F8X2, I8, Ints, Row, entry, inlined
 from stratnb.kernels.lanes import (
     LIGHT,
@@ -76,6 +76,7 @@ __all__ = ["CURVES", "LANE_COLUMNS", "run_many"]
 
 call_seek: Any = caller(SimpleNamespace(signature=SEEK))  # type: ignore[arg-type]
 call_fill: Any = caller(SimpleNamespace(signature=FILL))  # type: ignore[arg-type]
+call_close_ahead: Any = caller(SimpleNamespace(signature=AHEAD))  # type: ignore[arg-type]
 
 I8X2 = types.int64[:, ::1]
 WHOLE = types.int64
@@ -90,37 +91,28 @@ LOG: Any = types.Tuple((F8X2, I8, F8X2, I8, F8X2, I8))  # type: ignore[no-untype
 WORK: Any = types.Tuple((I8, F8, F8, I8))  # type: ignore[no-untyped-call]
 
 # One row a strategy: its market, where its tables lie in the flat ones and how long they are, the length of its
-# decision row, where its equity lies, how many of its candles are done; where its search and its fills are (0: its
-# blocks go with the account), to which row of the market they ran, and the row of the signal at which they stopped (-1:
-# none).
+# decision row, where its equity lies, how many of its candles are done. Where its blocks run ahead the addresses of
+# search, fills and close (else 0), to which row of the market they ran, and the row of the signal at which they stopped
+# (-1: none).
 LANE_COLUMNS = (
     *("market", "code", "codes", "params", "params_n", "memory", "memory_n", "width", "equity", "done"),
-    *("seek", "fill", "ahead", "signal"),
+    *("seek", "fill", "close", "ahead", "signal"),
 )
 (L_MARKET, L_CODE, L_CODES, L_PARAMS, L_PARAMS_N, L_MEMORY, L_MEMORY_N, L_WIDTH, L_EQUITY, L_DONE) = range(10)
-(L_SEEK, L_FILL, L_AHEAD, L_SIGNAL) = range(10, 14)
+(L_SEEK, L_FILL, L_CLOSE, L_AHEAD, L_SIGNAL) = range(10, 15)
 
 # What is kept of the account at each instant.
 CURVES = ("equity", "gross", "net", "open")
 
 
 @inlined
-def close_lane(tables: Tables, books: Row, account: Row, candle: Row, s: int, flag: bool, decision: Row) -> bool:
-    """Call what closes a candle of strategy s, with its flag (late, or whether the blocks stopped there)."""
-    calls, lanes, code, params, memory = tables
-    return bool(
-        call_close(
-            calls[s, CLOSE],
-            part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
-            part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
-            part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
-            books,
-            s,
-            account,
-            candle,
-            flag,
-            decision,
-        )
+def tables_of(tables: Tables, s: int) -> tuple[Ints, Row, Row]:
+    """Return code, params and memory of strategy s."""
+    _, lanes, code, params, memory = tables
+    return (
+        part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
+        part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
+        part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
     )
 
 
@@ -129,7 +121,7 @@ def step(tables: Tables, books: Row, account: Row, candle: Row, s: int, late: bo
     """Close a candle of strategy s; count its decision, keep it where rows are given; return the number kept."""
     _, _, decisions, owners, counts, _ = log
     decision = part(row, 0, tables[1][s, L_WIDTH])
-    if close_lane(tables, books, account, candle, s, late, decision):
+    if call_close(tables[0][s, CLOSE], *tables_of(tables, s), books, s, account, candle, late, decision):
         counts[s, int(decision[D_REASON])] += 1.0
         if decisions.shape[0] > 0:
             for j in range(decision.size):
@@ -142,19 +134,12 @@ def step(tables: Tables, books: Row, account: Row, candle: Row, s: int, late: bo
 @inlined
 def fill(tables: Tables, books: Row, candle: Row, s: int, log: Log, n: int) -> int:
     """Resolve order, stop and targets of strategy s against its candle; return the number of fills."""
-    calls, lanes, code, params, memory = tables
-    fills, owners, _, _, _, _ = log
-    start = n
-    own = (
-        part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
-        part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
-        part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
-        part(books, s * W_BOOK, W_BOOK),
-    )
+    calls, lanes, (fills, owners, _, _, _, _) = tables[0], tables[1], log
+    start, own, book = n, tables_of(tables, s), part(books, s * W_BOOK, W_BOOK)
     if lanes[s, L_FILL] != 0:
-        n = call_fill(lanes[s, L_FILL], *own, candle, fills, n)
+        n = call_fill(lanes[s, L_FILL], *own, book, candle, fills, n)
     else:
-        n = resolve(part(calls, s * calls.shape[1], calls.shape[1]), *own, candle, fills, n)
+        n = resolve(part(calls, s * calls.shape[1], calls.shape[1]), *own, book, candle, fills, n)
     for f in range(start, n):
         owners[f] = s
     return n
@@ -173,12 +158,18 @@ def sum_terms(terms: Row, account: Row) -> None:
 
 
 @inlined
+def mark_to(books: Row, feed: Feed, work: Work, s: int, row: int) -> None:
+    """Mark the book of strategy s, if it is still, to a row of the candles."""
+    if work[1][s] == STILL:
+        mark_still(part(books, s * W_BOOK, W_BOOK), part(feed[0], row * W_CANDLE, W_CANDLE))
+
+
+@inlined
 def wake(lanes: Ints, books: Row, feed: Feed, work: Work, s: int) -> None:
-    """Let an instant treat strategy s in full: a still book is marked to the last candle of its market."""
-    candles, firsts, j = feed[0], feed[1], work[0][lanes[s, L_MARKET]]
-    last = j if j >= 0 else firsts[lanes[s, L_MARKET]] + lanes[s, L_DONE] - 1
-    if work[1][s] == STILL and lanes[s, L_DONE] > 0:
-        mark_still(part(books, s * W_BOOK, W_BOOK), part(candles, last * W_CANDLE, W_CANDLE))
+    """Let an instant treat strategy s in full, marked to the last candle of its market."""
+    j, done = work[0][lanes[s, L_MARKET]], lanes[s, L_DONE]
+    if done > 0:
+        mark_to(books, feed, work, s, j if j >= 0 else feed[1][lanes[s, L_MARKET]] + done - 1)
     work[1][s] = LOUD
 
 
@@ -248,7 +239,7 @@ def take_instant(feed: Feed, base_ms: float, k: int, rows: Ints, gaps: Ints) -> 
 
 @inlined
 def open_instant(
-    tables: Tables, books: Row, account: Row, candles: Row, work: Work, bounds: Row, log: Log, n: int, d: int
+    tables: Tables, feed: Feed, books: Row, account: Row, work: Work, bounds: Row, log: Log, n: int, d: int
 ) -> tuple[int, int]:
     """Close what ended in a gap and resolve what was pending, strategy by strategy; return fills and decisions."""
     lanes, where = tables[1], log[5]
@@ -259,10 +250,9 @@ def open_instant(
         if j < 0:
             continue
         where[0] = s
-        candle = part(candles, j * W_CANDLE, W_CANDLE)
+        candle = part(feed[0], j * W_CANDLE, W_CANDLE)
         if gaps[market] != 0 and lanes[s, L_SEEK] == 0:
-            if modes[s] == STILL:
-                mark_still(part(books, s * W_BOOK, W_BOOK), part(candles, (j - 1) * W_CANDLE, W_CANDLE))
+            mark_to(books, feed, work, s, j - 1)
             modes[s] = LOUD
             d = step(tables, books, account, candle, s, True, row, log, d)
         if modes[s] == STILL or (modes[s] == LIGHT and is_untouched(bounds, s, candle)):
@@ -276,21 +266,11 @@ def open_instant(
 @inlined
 def runs_to_signal(tables: Tables, feed: Feed, s: int, j: int) -> bool:
     """Let the blocks of strategy s run ahead if row j is where they are; tell whether its candle has a signal."""
-    _, lanes, code, params, memory = tables
-    candles, firsts = feed[0], feed[1]
+    lanes, candles, firsts = tables[1], feed[0], feed[1]
     if lanes[s, L_AHEAD] <= j:
-        market = lanes[s, L_MARKET]
+        market, own = lanes[s, L_MARKET], tables_of(tables, s)
         stop = firsts[market + 1] if market + 1 < firsts.size else candles.shape[0]
-        lanes[s, L_AHEAD], found = call_seek(
-            lanes[s, L_SEEK],
-            part(code, lanes[s, L_CODE], lanes[s, L_CODES]),
-            part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]),
-            part(memory, lanes[s, L_MEMORY], lanes[s, L_MEMORY_N]),
-            candles,
-            firsts[market],
-            lanes[s, L_AHEAD],
-            stop,
-        )
+        lanes[s, L_AHEAD], found = call_seek(lanes[s, L_SEEK], *own, candles, firsts[market], lanes[s, L_AHEAD], stop)
         lanes[s, L_SIGNAL] = lanes[s, L_AHEAD] - 1 if found != 0 else -1
     return bool(lanes[s, L_SIGNAL] == j)
 
@@ -300,27 +280,25 @@ def close_ahead(
     tables: Tables, feed: Feed, books: Row, account: Row, work: Work, room: Room, log: Log, s: int, j: int
 ) -> None:
     """Close the candle of a strategy whose blocks run ahead: nothing is to be done where it is still or light."""
-    _, lanes, code, params, memory = tables
-    modes, book, (terms, bounds, _) = work[1], part(books, s * W_BOOK, W_BOOK), room
+    lanes, modes, book, (terms, bounds, _) = tables[1], work[1], part(books, s * W_BOOK, W_BOOK), room
     here = runs_to_signal(tables, feed, s, j)
     if not here and modes[s] != LOUD:
         book[B_HELD] += 1.0 if modes[s] == LIGHT else 0.0
         bounds[s, N_SILENT] += 1.0
         return
-    candle, order, reserved = part(feed[0], j * W_CANDLE, W_CANDLE), book[B_ORDER], book[B_RESERVED]
-    stop = book[B_STOP]
-    if modes[s] == STILL:
-        mark_still(book, candle)
-    seen, counters = float(lanes[s, L_DONE] + 1), lanes[s, L_MEMORY] + cell(code, lanes[s, L_CODE] + H_COUNTERS)
+    mark_to(books, feed, work, s, j)
+    code, params, memory = tables_of(tables, s)
+    order, reserved, stop = book[B_ORDER], book[B_RESERVED], book[B_STOP]
+    candle, decision = part(feed[0], j * W_CANDLE, W_CANDLE), part(work[2], 0, lanes[s, L_WIDTH])
+    seen, counters = float(lanes[s, L_DONE] + 1), code[H_COUNTERS]
     memory[counters - 2], memory[counters - 1] = seen, seen
-    bounds[s, N_EARLY] += 1.0 if seen < cell(params, lanes[s, L_PARAMS] + S_MIN_CANDLES) else 0.0
-    decision = part(work[2], 0, lanes[s, L_WIDTH])
-    is_calm = close_lane(tables, books, account, candle, s, here, decision)
+    bounds[s, N_EARLY] += 1.0 if seen < params[S_MIN_CANDLES] else 0.0
+    is_calm = call_close_ahead(lanes[s, L_CLOSE], code, params, memory, books, s, account, candle, here, decision)
     log[4][s, int(decision[D_REASON])] += 1.0
     if book[B_ORDER] != order or book[B_RESERVED] != reserved:
         write_terms(terms, s, book)
         sum_terms(terms, account)
-    if is_calm and quieten(part(params, lanes[s, L_PARAMS], lanes[s, L_PARAMS_N]), book, bounds, s, stop):
+    if is_calm and quieten(params, book, bounds, s, stop):
         modes[s] = LIGHT
     elif modes[s] == LIGHT:
         modes[s] = LOUD
@@ -342,8 +320,7 @@ def close_instant(
             close_ahead(tables, feed, books, account, work, room, log, s, j)
         else:
             book, candle = part(books, s * W_BOOK, W_BOOK), part(feed[0], j * W_CANDLE, W_CANDLE)
-            if modes[s] == STILL:
-                mark_still(book, candle)
+            mark_to(books, feed, work, s, j)
             d = step(tables, books, account, candle, s, False, row, log, d)
             write_terms(room[0], s, book)
             if book[B_NEWS] != 0.0:  # a halt in a volatile market
@@ -409,7 +386,7 @@ def run_many(
     """
     tables, feed, log, work = lend(tables, feed, log, work)
     books, account, equity, curves = lent(books), lent(account), lent(equity), lent(curves)
-    candles, fills, decisions, lanes, base_ms = feed[0], log[0], log[2], tables[1], float(tables[2][H_BASE_MS])
+    fills, decisions, lanes, base_ms = log[0], log[2], tables[1], float(tables[2][H_BASE_MS])
     n, d, k, size = 0, 0, start, lanes.shape[0]
     # Made here, the compiler knows that it overlaps no book: what is lent costs a third more.
     terms, bounds, end = np.zeros((size, TERMS)), np.zeros((size, W_BOUNDS)), np.full(1, -np.inf)
@@ -419,7 +396,7 @@ def run_many(
         bounds[s, N_BEFORE] = lanes[s, L_DONE]
     while k < stop and n + MAX_FILLS * size <= fills.shape[0] and (not keep or d + 2 * size <= decisions.shape[0]):
         now_ms = take_instant(feed, base_ms, k, work[0], work[3])
-        n, d = open_instant(tables, books, account, candles, work, bounds, log, n, d)
+        n, d = open_instant(tables, feed, books, account, work, bounds, log, n, d)
         settle_due(lanes, books, account, feed, work, room, now_ms)
         d = close_instant(tables, feed, books, account, work, room, equity, log, d)
         curves[k, 0], curves[k, 1] = account[A_EQUITY], account[A_GROSS]

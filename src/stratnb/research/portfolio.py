@@ -62,9 +62,10 @@ class _Run:
         self.equity_at = _starts(sizes[numbers])
         places = [column for _, starts, lengths in flat for column in (starts, lengths)]
         calls = np.tile(loop.parts(), (n, 1))
-        seeks, fills, calls[:, loop.CLOSE] = closes([each.plan for each in made], len(feed), "scan" if keep else tier)
+        own = closes([each.plan for each in made], len(feed), "scan" if keep else tier)
+        calls[:, loop.CLOSE], *ahead = np.array(own, np.int64).T
         columns = [numbers, *places, widths, self.equity_at, np.zeros(n, np.int64)]
-        columns += [seeks, fills, _starts(sizes)[numbers], np.full(n, -1)]
+        columns += [*ahead, _starts(sizes)[numbers], np.full(n, -1)]
         self.lanes = np.ascontiguousarray(np.stack(columns, axis=1), np.int64)
         assert self.lanes.shape[1] == len(LANE_COLUMNS)
         self.tables = (calls, self.lanes, *(table for table, _, _ in flat))

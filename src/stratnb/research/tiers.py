@@ -10,19 +10,17 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, get_args
-
-import numpy as np
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, NamedTuple, get_args
 
 from stratnb.errors import ConfigError
 from stratnb.kernels.beside import compiled_since, tell
 from stratnb.kernels.close import close_candle
 from stratnb.kernels.fused import Uninlinable, ahead_closer, closer, fused, is_fused, is_usable, structure_key
-from stratnb.kernels.jit import Ints, Kernel
+from stratnb.kernels.jit import Kernel
 from stratnb.strategy.plan import Plan
 
-__all__ = ["Tier", "check_tier", "closes", "compiling", "generated_loop", "pays", "usable"]
+__all__ = ["Calls", "Tier", "check_tier", "closes", "compiling", "generated_loop", "pays", "usable"]
 
 Tier = Literal["auto", "scan", "fused"]
 
@@ -58,32 +56,43 @@ def generated_loop(plan: Plan, candles: int, tier: Tier = "auto") -> Kernel[...,
     return loop if (tier == "fused" or pays(loop, candles)) and usable([loop]) else None
 
 
-def closes(plans: Sequence[Plan], instants: int, tier: Tier = "auto") -> tuple[Ints, Ints, Ints]:
-    """Return what each of several plans calls at a close, generated where that pays: addresses of search, fills, close.
+class Calls(NamedTuple):
+    """Addresses of what a strategy among many calls: its close, or where its blocks run ahead search, fills and close.
 
-    The first two are 0 where the blocks go with the account.
+    What it does not call is 0.
     """
+
+    close: int
+    seek: int = 0
+    fill: int = 0
+    close_ahead: int = 0
+
+
+def closes(plans: Sequence[Plan], instants: int, tier: Tier = "auto") -> list[Calls]:
+    """Return what each of several plans calls at a candle: what is generated where that pays."""
     users = Counter(structure_key(plan.code, plan.params, plan.kernels) for plan in plans)
-    found = [_closes(plan, instants, users, tier) for plan in plans]
-    seeks, fills, own = np.array(found, np.int64).T
-    return seeks, fills, own
+    return [_calls(plan, instants, users, tier) for plan in plans]
 
 
-def _closes(plan: Plan, instants: int, users: Counter[tuple[object, ...]], tier: Tier) -> tuple[int, ...]:
-    """Return the addresses of one plan's search, fills and close; `users` counts the plans of each structure."""
-    for make in () if tier == "scan" else (ahead_closer, _closer):
-        try:
-            own = make(plan.code, plan.params, plan.kernels)
-        except Uninlinable:
-            continue
-        work = instants * users[structure_key(plan.code, plan.params, plan.kernels)]
-        if (tier == "fused" or all(pays(each, work) for each in own)) and usable(own):
-            return (0,) * (3 - len(own)) + tuple(each.address() for each in own)
-    return 0, 0, close_candle.address()
+def _calls(plan: Plan, instants: int, users: Counter[tuple[object, ...]], tier: Tier) -> Calls:
+    """Return what one plan calls; `users` counts the plans of each structure."""
+    of, shared = (plan.code, plan.params, plan.kernels), close_candle.address()
+    if tier == "scan":
+        return Calls(shared)
+    work = instants * users[structure_key(*of)]
 
+    def _taken(own: Sequence[Kernel[..., Any]]) -> bool:
+        return (tier == "fused" or all(pays(each, work) for each in own)) and usable(own)
 
-def _closer(*of: Any) -> tuple[Kernel[..., Any], ...]:
-    return (closer(*of),)
+    with suppress(Uninlinable):
+        own = ahead_closer(*of)
+        if _taken(own):
+            return Calls(shared, *(each.address() for each in own))
+    with suppress(Uninlinable):
+        close = closer(*of)
+        if _taken([close]):
+            return Calls(close.address())
+    return Calls(shared)
 
 
 def pays(loop: Kernel[..., Any], work: int, whole: int = 0) -> bool:
